@@ -1,0 +1,1 @@
+"""What can be asked for: validated models, canonical JSON, keys. Knows neither torch nor any service."""

@@ -1,0 +1,83 @@
+"""The field's terms, as models: threat model, attack, architecture, optimiser."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import Strict
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Precision = Literal["fp32", "bf16"]
+
+
+class ThreatModel(Strict):
+    """What an adversary may do to an image in [0,1]^(C x H x W): move it by at most eps in the norm, inside the box."""
+
+    norm: Literal["l2", "linf"] = "l2"
+    """l2: Euclidean norm over all pixels of an image; linf: largest change of a pixel."""
+    eps: float = Field(ge=0, le=1000)
+    """Radius of the ball, in pixel units of images in [0,1]; 0 is no adversary."""
+
+
+class Attack(Strict):
+    """Projected gradient steps inside a threat model (Madry et al. 2018, section 2)."""
+
+    steps: int = Field(7, ge=1, le=10_000)
+    """Gradient steps. 7 is the robustness library's default for training."""
+    step_size: float | None = Field(None, gt=0)
+    """Length of a step in the norm, in pixel units. Left out: 2.5 * eps / steps (Madry et al. 2018)."""
+    random_start: bool = True
+    """Start from a uniform draw in the ball."""
+    restarts: int = Field(1, ge=1, le=100)
+    """Independent runs, of which each image keeps its best iterate."""
+
+    def step(self, eps: float) -> float:
+        """The step size for a ball of radius eps."""
+        return self.step_size if self.step_size is not None else 2.5 * eps / self.steps
+
+
+ArchName = Literal[
+    "cnn", "resnet18", "resnet50", "resnet18_cifar", "cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56"
+]
+
+
+class Arch(Strict):
+    """A network: an architecture of the registry, its width, and the images it takes."""
+
+    name: ArchName
+    width: float = Field(1.0, gt=0, le=16)
+    """Multiplies the channels of every layer (1.0: the published network; `cnn` has 16 channels at 1.0)."""
+    input_size: int | None = Field(None, ge=4, le=1024)
+    """Side of the square image the network computes on; images of another size are resized by its first layer.
+    Left out: the size of the images it is trained on."""
+
+
+class Schedule(Strict):
+    """The learning rate over training."""
+
+    kind: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: list[Fraction] = Field(default=[], max_length=10)
+    """For `step`: fractions of the training after which the rate is multiplied by `factor`."""
+    factor: float = Field(0.1, gt=0, le=1)
+    warmup: Fraction = 0.0
+    """Fraction of the training in which the rate rises linearly from 0."""
+
+
+class Sgd(Strict):
+    """SGD with momentum. Defaults: the robustness library's for CIFAR (lr .1, momentum .9, weight decay 5e-4)."""
+
+    lr: float = Field(0.1, gt=0, le=100)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0, le=10)
+    schedule: Schedule = Schedule()
+
+
+class Augment(Strict):
+    """What is done to a training batch, on the device."""
+
+    crop: int = Field(0, ge=0, le=64)
+    """Pad by this many pixels (zeros) and cut a random window of the image's size."""
+    flip: bool = False
+    """Mirror left-right with probability one half."""

@@ -1,0 +1,241 @@
+"""Every kind of job and its parameters. A job's result is determined by these, its recipe version and its inputs."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from .base import Ref, Refs, Strict
+from .fields import Arch, Attack, Augment, Fraction, Precision, Schedule, Seed, Sgd, ThreatModel
+
+Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class Running(Strict):
+    """How a job is run. None of it changes a result, so none of it is in the key; the largest wanted counts."""
+
+    queue: Queue = "cpu"
+    """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own."""
+    priority: int = Field(0, ge=-100, le=100)
+    deadline_s: int = Field(7 * 24 * 3600, ge=1)
+    """Seconds an attempt may take before it is killed as timed_out."""
+    retries: int = Field(2, ge=0, le=20)
+    """Attempts allowed after the first that ended failed, out_of_memory or timed_out."""
+
+
+class Job(Strict):
+    """What all kinds share."""
+
+    RECIPE: ClassVar[int] = 1
+    """Raised when the kind's computation changes, so that old results are not taken for new ones."""
+    ARTIFACT: ClassVar[str]
+    """The type of what the job leaves."""
+    TAKES: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """For each reference (by its field's name), the kinds that it may name."""
+
+    run: Running | None = None
+    """Overrides the experiment's `run` for this job."""
+
+    def params(self) -> dict[str, Any]:
+        """The parameters that determine the result, as JSON."""
+        return self.model_dump(mode="json", exclude={"run", "kind"})
+
+
+class Dataset(Job):
+    """Reads a source of images once into an artifact of uint8 shards, with a train and a test split."""
+
+    ARTIFACT = "dataset"
+
+    kind: Literal["dataset"] = "dataset"
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")
+    """A built-in set (`digits`) or a name under ROBXFER_DATA_ROOT."""
+    classes: list[int] | None = Field(None, min_length=2, max_length=1000)
+    """Keep these classes, relabelled 0, 1, ... in this order."""
+    size: int | None = Field(None, ge=4, le=1024)
+    """Side in pixels: the short side is resized to it and the middle is cut out. Needed for folders of images."""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    max_train: int | None = Field(None, ge=2)
+    """Keep a stratified draw of this many training images; a smaller one is inside a larger one of the same seed."""
+    max_test: int | None = Field(None, ge=2)
+    seed: Seed = 0
+    """Draws the subsets and, for a source without a test split, the split."""
+    download: bool = False
+    """Let torchvision fetch the set if it is not under ROBXFER_DATA_ROOT."""
+
+
+class Train(Job):
+    """Trains a network, standard (eps 0) or adversarially (Madry et al. 2018), from scratch or from another model."""
+
+    ARTIFACT = "model"
+    TAKES = {"dataset": ("dataset", "perturb_dataset", "control_dataset"), "init": ("train",)}
+
+    kind: Literal["train"] = "train"
+    dataset: Ref
+    arch: Arch
+    init: Ref | None = None
+    """Start from this model's representation, with a new head where the classes differ (fine-tuning)."""
+    threat: ThreatModel = ThreatModel(eps=0.0)
+    attack: Attack = Attack()
+    epochs: int = Field(30, ge=0, le=10_000)
+    """0 leaves the network at its random start: the `random_init` arm."""
+    batch_size: int = Field(128, ge=2, le=65_536)
+    optimizer: Sgd = Sgd()
+    augment: Augment = Augment()
+    label_smoothing: Fraction = 0.0
+    ema: Fraction | None = None
+    """Publish an exponential moving average of the weights with this decay per step."""
+    holdout: float = Field(0.1, ge=0, le=0.5)
+    """Fraction of the training images, stratified, kept out of training for the accuracy after each epoch."""
+    holdout_attack_steps: int = Field(10, ge=1, le=1000)
+    """PGD steps of the robust accuracy after each epoch (only where eps > 0)."""
+    seed: Seed = 0
+    precision: Precision = "fp32"
+
+
+class Evaluate(Job):
+    """Clean accuracy, and accuracy under PGD at each eps, on a data set's test split."""
+
+    ARTIFACT = "result"
+    TAKES = {"model": ("train",), "dataset": ("dataset", "perturb_dataset", "control_dataset")}
+
+    kind: Literal["evaluate"] = "evaluate"
+    model: Ref
+    dataset: Ref
+    norm: Literal["l2", "linf"] = "l2"
+    eps: list[Annotated[float, Field(ge=0, le=1000)]] = Field(min_length=1, max_length=50)
+    attack: Attack = Attack(steps=20)
+    max_images: int = Field(1000, ge=1)
+    """Evaluate on the first this many test images (the order is that of the data set's shards)."""
+    seed: Seed = 0
+    precision: Precision = "fp32"
+
+
+class RaiseEps(Strict):
+    """Raise eps until the perturbation fools its generator often enough, as the robust-generator control needs."""
+
+    until: float = Field(0.9, gt=0, le=1)
+    """Fooling rate, on up to 512 training images, at which eps is enough."""
+    factor: float = Field(1.25, gt=1, le=4)
+    limit: float = Field(gt=0, le=1000)
+    """Largest eps tried."""
+
+
+class PerturbDataset(Job):
+    """The antirobust variant: each image is moved towards a target class of a generator and labelled with it.
+
+    Both splits are made. Source: Ilyas et al. 2019, section 3.2 (D_rand, D_det); the paper's section 4.2.
+    """
+
+    ARTIFACT = "dataset"
+    TAKES = {"dataset": ("dataset",), "generator": ("train",)}
+
+    kind: Literal["perturb_dataset"] = "perturb_dataset"
+    dataset: Ref
+    generator: Ref
+    """A network that classifies this very data set."""
+    threat: ThreatModel
+    """eps is in pixels of the stored image."""
+    attack: Attack = Attack(steps=100, random_start=False)
+    targets: Literal["uniform", "uniform_other", "shift"] = "uniform"
+    """uniform: drawn from all classes, may equal the image's own; uniform_other: from the others; shift: y + 1 mod K."""
+    raise_eps: RaiseEps | None = None
+    store: Literal["float16", "uint8"] = "float16"
+    seed: Seed = 0
+    precision: Precision = "fp32"
+
+
+class ControlDataset(Job):
+    """A control arm of a perturbed set: the same targets as labels, without the perturbation that carries them."""
+
+    ARTIFACT = "dataset"
+    TAKES = {"like": ("perturb_dataset",)}
+
+    kind: Literal["control_dataset"] = "control_dataset"
+    like: Ref
+    """The perturbed set whose targets (and, for `noise`, whose norm for each image) are taken."""
+    dataset: Ref
+    """The set that it was made from."""
+    arm: Literal["relabel_only", "noise"]
+    """relabel_only: the unchanged image with the target as label; noise: a random direction of the same norm."""
+    seed: Seed = 0
+
+
+class Features(Job):
+    """The representation R(x) of every image of a data set, both splits, by one model."""
+
+    ARTIFACT = "features"
+    TAKES = {"model": ("train",), "dataset": ("dataset", "perturb_dataset", "control_dataset")}
+
+    kind: Literal["features"] = "features"
+    model: Ref
+    dataset: Ref
+    precision: Precision = "fp32"
+
+
+class Transfer(Job):
+    """Fixed-feature transfer: linear heads on a representation, all of them trained together.
+
+    Defaults: SGD momentum .9, weight decay 5e-4, batch 64, x0.1 every third (Salman et al. 2020, appendix).
+    """
+
+    ARTIFACT = "result"
+    TAKES = {"features": ("features",)}
+
+    kind: Literal["transfer"] = "transfer"
+    features: Ref
+    epochs: int = Field(60, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=1, le=65_536)
+    lr: float = Field(0.01, gt=0, le=100)
+    weight_decay: float = Field(5e-4, ge=0, le=10)
+    """The curve's learning rate and weight decay: one of each for the whole family."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    schedule: Schedule = Schedule(kind="step", milestones=[1 / 3, 2 / 3])
+    sizes: list[Annotated[int, Field(ge=2)]] = Field(default=[], max_length=10)
+    """Also train on nested stratified subsets of this many training images; the whole split is always trained on."""
+    tune_lr: list[Annotated[float, Field(gt=0, le=100)]] = Field(default=[0.001, 0.01, 0.1], min_length=1, max_length=20)
+    tune_weight_decay: list[Annotated[float, Field(ge=0, le=10)]] = Field(default=[0.0, 5e-4], min_length=1, max_length=20)
+    """The tuned table: every pair is trained and the best on the validation split is reported."""
+    validation: float = Field(0.2, gt=0, le=0.5)
+    """Fraction of the training images, stratified, held out to choose the tuned head (never used for the curve)."""
+    seed: Seed = 0
+    """Drives the subset, the head's start and the order of its batches."""
+
+
+class Arm(Strict):
+    """One panel of a transfer-gap report: a variant of a target, with the heads trained on it."""
+
+    target: str = Field(min_length=1, max_length=80)
+    variant: Literal["standard", "antirobust", "relabel_only", "noise", "robust_generator"]
+    transfers: Refs
+    data: Refs = []
+    """The constructed sets, for their fooling rates and norms; empty for `standard`."""
+
+
+class Report(Job):
+    """Statistics, figure and verdict of a transfer-gap study, from the results of its jobs."""
+
+    ARTIFACT = "report"
+    TAKES = {
+        "sources": ("evaluate",),
+        "transfers": ("transfer",),
+        "data": ("perturb_dataset", "control_dataset"),
+    }
+
+    kind: Literal["report"] = "report"
+    title: str = Field(min_length=1, max_length=120)
+    sources: Refs
+    """Evaluations of the source models at every level of the family."""
+    arms: list[Arm] = Field(min_length=1, max_length=100)
+    margin: float = Field(0.01, gt=0, lt=1)
+    """Differences of accuracy within +-margin count as none (1 point)."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    min_fooling: float = Field(0.9, ge=0, le=1)
+    """Fooling rate, on either split, below which a constructed set is `unusable`."""
+
+
+AnyJob = Annotated[
+    Dataset | Train | Evaluate | PerturbDataset | ControlDataset | Features | Transfer | Report, Field(discriminator="kind")
+]
+KINDS: dict[str, type[Job]] = {
+    str(model.model_fields["kind"].default): model
+    for model in (Dataset, Train, Evaluate, PerturbDataset, ControlDataset, Features, Transfer, Report)
+}
