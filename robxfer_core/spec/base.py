@@ -12,7 +12,9 @@ from pydantic_core import CoreSchema, core_schema
 class Strict(BaseModel):
     """A frozen model that refuses unknown keys, NaN and silent conversions ("1" is not 1)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Ref(str):

@@ -23,13 +23,13 @@ class ThreatModel(Strict):
 class Attack(Strict):
     """Projected gradient steps inside a threat model (Madry et al. 2018, section 2)."""
 
-    steps: int = Field(7, ge=1, le=10_000)
+    steps: int = Field(default=7, ge=1, le=10_000)
     """Gradient steps. 7 is the robustness library's default for training."""
-    step_size: float | None = Field(None, gt=0)
+    step_size: float | None = Field(default=None, gt=0)
     """Length of a step in the norm, in pixel units. Left out: 2.5 * eps / steps (Madry et al. 2018)."""
     random_start: bool = True
     """Start from a uniform draw in the ball."""
-    restarts: int = Field(1, ge=1, le=100)
+    restarts: int = Field(default=1, ge=1, le=100)
     """Independent runs, of which each image keeps its best iterate."""
 
     def step(self, eps: float) -> float:
@@ -38,7 +38,14 @@ class Attack(Strict):
 
 
 ArchName = Literal[
-    "cnn", "resnet18", "resnet50", "resnet18_cifar", "cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56"
+    "cnn",
+    "resnet18",
+    "resnet50",
+    "resnet18_cifar",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
 ]
 
 
@@ -46,9 +53,9 @@ class Arch(Strict):
     """A network: an architecture of the registry, its width, and the images it takes."""
 
     name: ArchName
-    width: float = Field(1.0, gt=0, le=16)
+    width: float = Field(default=1.0, gt=0, le=16)
     """Multiplies the channels of every layer (1.0: the published network; `cnn` has 16 channels at 1.0)."""
-    input_size: int | None = Field(None, ge=4, le=1024)
+    input_size: int | None = Field(default=None, ge=4, le=1024)
     """Side of the square image the network computes on; images of another size are resized by its first layer.
     Left out: the size of the images it is trained on."""
 
@@ -59,7 +66,7 @@ class Schedule(Strict):
     kind: Literal["cosine", "step", "constant"] = "cosine"
     milestones: list[Fraction] = Field(default=[], max_length=10)
     """For `step`: fractions of the training after which the rate is multiplied by `factor`."""
-    factor: float = Field(0.1, gt=0, le=1)
+    factor: float = Field(default=0.1, gt=0, le=1)
     warmup: Fraction = 0.0
     """Fraction of the training in which the rate rises linearly from 0."""
 
@@ -67,17 +74,17 @@ class Schedule(Strict):
 class Sgd(Strict):
     """SGD with momentum. Defaults: the robustness library's for CIFAR (lr .1, momentum .9, weight decay 5e-4)."""
 
-    lr: float = Field(0.1, gt=0, le=100)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    lr: float = Field(default=0.1, gt=0, le=100)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(5e-4, ge=0, le=10)
+    weight_decay: float = Field(default=5e-4, ge=0, le=10)
     schedule: Schedule = Schedule()
 
 
 class Augment(Strict):
     """What is done to a training batch, on the device."""
 
-    crop: int = Field(0, ge=0, le=64)
+    crop: int = Field(default=0, ge=0, le=64)
     """Pad by this many pixels (zeros) and cut a random window of the image's size."""
     flip: bool = False
     """Mirror left-right with probability one half."""

@@ -15,10 +15,10 @@ class Running(Strict):
 
     queue: Queue = "cpu"
     """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own."""
-    priority: int = Field(0, ge=-100, le=100)
-    deadline_s: int = Field(7 * 24 * 3600, ge=1)
+    priority: int = Field(default=0, ge=-100, le=100)
+    deadline_s: int = Field(default=7 * 24 * 3600, ge=1)
     """Seconds an attempt may take before it is killed as timed_out."""
-    retries: int = Field(2, ge=0, le=20)
+    retries: int = Field(default=2, ge=0, le=20)
     """Attempts allowed after the first that ended failed, out_of_memory or timed_out."""
 
 
@@ -31,6 +31,9 @@ class Job(Strict):
     """The type of what the job leaves."""
     TAKES: ClassVar[dict[str, tuple[str, ...]]] = {}
     """For each reference (by its field's name), the kinds that it may name."""
+
+    GATHERS: ClassVar[bool] = False
+    """Whether its references take every member of the jobs they name, rather than fan out over them."""
 
     run: Running | None = None
     """Overrides the experiment's `run` for this job."""
@@ -48,21 +51,43 @@ class Dataset(Job):
     kind: Literal["dataset"] = "dataset"
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")
     """A built-in set (`digits`) or a name under ROBXFER_DATA_ROOT."""
-    classes: list[int] | None = Field(None, min_length=2, max_length=1000)
+    classes: list[int] | None = Field(default=None, min_length=2, max_length=1000)
     """Keep these classes, relabelled 0, 1, ... in this order."""
-    size: int | None = Field(None, ge=4, le=1024)
+    size: int | None = Field(default=None, ge=4, le=1024)
     """Side in pixels: the short side is resized to it and the middle is cut out. Needed for folders of images."""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
-    max_train: int | None = Field(None, ge=2)
+    max_train: int | None = Field(default=None, ge=2)
     """Keep a stratified draw of this many training images; a smaller one is inside a larger one of the same seed."""
-    max_test: int | None = Field(None, ge=2)
+    max_test: int | None = Field(default=None, ge=2)
     seed: Seed = 0
     """Draws the subsets and, for a source without a test split, the split."""
     download: bool = False
     """Let torchvision fetch the set if it is not under ROBXFER_DATA_ROOT."""
 
 
-class Train(Job):
+class Training(Strict):
+    """How a network is trained."""
+
+    arch: Arch
+    threat: ThreatModel = ThreatModel(eps=0.0)
+    """eps 0 is standard training; above it, adversarial training (Madry et al. 2018)."""
+    attack: Attack = Attack()
+    epochs: int = Field(default=30, ge=0, le=10_000)
+    """0 leaves the network at its random start: the `random_init` arm."""
+    batch_size: int = Field(default=128, ge=2, le=65_536)
+    optimizer: Sgd = Sgd()
+    augment: Augment = Augment()
+    label_smoothing: Fraction = 0.0
+    ema: Fraction | None = None
+    """Publish an exponential moving average of the weights with this decay per step."""
+    holdout: float = Field(default=0.1, ge=0, le=0.5)
+    """Fraction of the training images, stratified, kept out of training for the accuracy after each epoch."""
+    holdout_attack_steps: int = Field(default=10, ge=1, le=1000)
+    """PGD steps of the robust accuracy after each epoch (only where eps > 0)."""
+    precision: Precision = "fp32"
+
+
+class Train(Training, Job):
     """Trains a network, standard (eps 0) or adversarially (Madry et al. 2018), from scratch or from another model."""
 
     ARTIFACT = "model"
@@ -70,25 +95,9 @@ class Train(Job):
 
     kind: Literal["train"] = "train"
     dataset: Ref
-    arch: Arch
     init: Ref | None = None
     """Start from this model's representation, with a new head where the classes differ (fine-tuning)."""
-    threat: ThreatModel = ThreatModel(eps=0.0)
-    attack: Attack = Attack()
-    epochs: int = Field(30, ge=0, le=10_000)
-    """0 leaves the network at its random start: the `random_init` arm."""
-    batch_size: int = Field(128, ge=2, le=65_536)
-    optimizer: Sgd = Sgd()
-    augment: Augment = Augment()
-    label_smoothing: Fraction = 0.0
-    ema: Fraction | None = None
-    """Publish an exponential moving average of the weights with this decay per step."""
-    holdout: float = Field(0.1, ge=0, le=0.5)
-    """Fraction of the training images, stratified, kept out of training for the accuracy after each epoch."""
-    holdout_attack_steps: int = Field(10, ge=1, le=1000)
-    """PGD steps of the robust accuracy after each epoch (only where eps > 0)."""
     seed: Seed = 0
-    precision: Precision = "fp32"
 
 
 class Evaluate(Job):
@@ -103,7 +112,7 @@ class Evaluate(Job):
     norm: Literal["l2", "linf"] = "l2"
     eps: list[Annotated[float, Field(ge=0, le=1000)]] = Field(min_length=1, max_length=50)
     attack: Attack = Attack(steps=20)
-    max_images: int = Field(1000, ge=1)
+    max_images: int = Field(default=1000, ge=1)
     """Evaluate on the first this many test images (the order is that of the data set's shards)."""
     seed: Seed = 0
     precision: Precision = "fp32"
@@ -112,9 +121,9 @@ class Evaluate(Job):
 class RaiseEps(Strict):
     """Raise eps until the perturbation fools its generator often enough, as the robust-generator control needs."""
 
-    until: float = Field(0.9, gt=0, le=1)
+    until: float = Field(default=0.9, gt=0, le=1)
     """Fooling rate, on up to 512 training images, at which eps is enough."""
-    factor: float = Field(1.25, gt=1, le=4)
+    factor: float = Field(default=1.25, gt=1, le=4)
     limit: float = Field(gt=0, le=1000)
     """Largest eps tried."""
 
@@ -136,7 +145,7 @@ class PerturbDataset(Job):
     """eps is in pixels of the stored image."""
     attack: Attack = Attack(steps=100, random_start=False)
     targets: Literal["uniform", "uniform_other", "shift"] = "uniform"
-    """uniform: drawn from all classes, may equal the image's own; uniform_other: from the others; shift: y + 1 mod K."""
+    """uniform: any class, the image's own too; uniform_other: any but its own; shift: y + 1 mod K."""
     raise_eps: RaiseEps | None = None
     store: Literal["float16", "uint8"] = "float16"
     seed: Seed = 0
@@ -171,31 +180,40 @@ class Features(Job):
     precision: Precision = "fp32"
 
 
-class Transfer(Job):
-    """Fixed-feature transfer: linear heads on a representation, all of them trained together.
+class Heads(Strict):
+    """How linear heads are trained on a representation.
 
     Defaults: SGD momentum .9, weight decay 5e-4, batch 64, x0.1 every third (Salman et al. 2020, appendix).
     """
+
+    epochs: int = Field(default=60, ge=1, le=10_000)
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    lr: float = Field(default=0.01, gt=0, le=100)
+    """The curve's learning rate and weight decay: one of each for the whole family."""
+    weight_decay: float = Field(default=5e-4, ge=0, le=10)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    schedule: Schedule = Schedule(kind="step", milestones=[1 / 3, 2 / 3])
+    sizes: list[Annotated[int, Field(ge=2)]] = Field(default=[], max_length=10)
+    """Also train on nested stratified subsets of this many training images; the whole split is always trained on."""
+    tune_lr: list[Annotated[float, Field(gt=0, le=100)]] = Field(
+        default=[0.001, 0.01, 0.1], min_length=1, max_length=20
+    )
+    tune_weight_decay: list[Annotated[float, Field(ge=0, le=10)]] = Field(
+        default=[0.0, 5e-4], min_length=1, max_length=20
+    )
+    """The tuned table: every pair is trained and the best on the validation split is reported."""
+    validation: float = Field(default=0.2, gt=0, le=0.5)
+    """Fraction of the training images, stratified, held out to choose the tuned head (never used for the curve)."""
+
+
+class Transfer(Heads, Job):
+    """Fixed-feature transfer: linear heads on a representation, all of them trained together."""
 
     ARTIFACT = "result"
     TAKES = {"features": ("features",)}
 
     kind: Literal["transfer"] = "transfer"
     features: Ref
-    epochs: int = Field(60, ge=1, le=10_000)
-    batch_size: int = Field(64, ge=1, le=65_536)
-    lr: float = Field(0.01, gt=0, le=100)
-    weight_decay: float = Field(5e-4, ge=0, le=10)
-    """The curve's learning rate and weight decay: one of each for the whole family."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    schedule: Schedule = Schedule(kind="step", milestones=[1 / 3, 2 / 3])
-    sizes: list[Annotated[int, Field(ge=2)]] = Field(default=[], max_length=10)
-    """Also train on nested stratified subsets of this many training images; the whole split is always trained on."""
-    tune_lr: list[Annotated[float, Field(gt=0, le=100)]] = Field(default=[0.001, 0.01, 0.1], min_length=1, max_length=20)
-    tune_weight_decay: list[Annotated[float, Field(ge=0, le=10)]] = Field(default=[0.0, 5e-4], min_length=1, max_length=20)
-    """The tuned table: every pair is trained and the best on the validation split is reported."""
-    validation: float = Field(0.2, gt=0, le=0.5)
-    """Fraction of the training images, stratified, held out to choose the tuned head (never used for the curve)."""
     seed: Seed = 0
     """Drives the subset, the head's start and the order of its batches."""
 
@@ -214,6 +232,7 @@ class Report(Job):
     """Statistics, figure and verdict of a transfer-gap study, from the results of its jobs."""
 
     ARTIFACT = "report"
+    GATHERS = True
     TAKES = {
         "sources": ("evaluate",),
         "transfers": ("transfer",),
@@ -225,15 +244,16 @@ class Report(Job):
     sources: Refs
     """Evaluations of the source models at every level of the family."""
     arms: list[Arm] = Field(min_length=1, max_length=100)
-    margin: float = Field(0.01, gt=0, lt=1)
+    margin: float = Field(default=0.01, gt=0, lt=1)
     """Differences of accuracy within +-margin count as none (1 point)."""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    min_fooling: float = Field(0.9, ge=0, le=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    min_fooling: float = Field(default=0.9, ge=0, le=1)
     """Fooling rate, on either split, below which a constructed set is `unusable`."""
 
 
 AnyJob = Annotated[
-    Dataset | Train | Evaluate | PerturbDataset | ControlDataset | Features | Transfer | Report, Field(discriminator="kind")
+    Dataset | Train | Evaluate | PerturbDataset | ControlDataset | Features | Transfer | Report,
+    Field(discriminator="kind"),
 ]
 KINDS: dict[str, type[Job]] = {
     str(model.model_fields["kind"].default): model

@@ -1,0 +1,208 @@
+"""The study `transfer_gap` (the paper's figure 3): a family of source models by robustness, transferred to each target
+and to its antirobust variant, with the control arms. It expands to jobs; nothing else knows of studies.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from .base import Strict
+from .fields import Attack, Seed
+from .jobs import Dataset, Heads, RaiseEps, Training
+
+Eps = Annotated[float, Field(ge=0, le=1000)]
+Control = Literal["relabel_only", "noise", "robust_generator"]
+
+
+class Source(Strict):
+    """What the family is trained on, and how; the study sets eps and seed."""
+
+    dataset: Dataset
+    training: Training
+
+
+class RobustGenerator(Strict):
+    """The control's generator: the same training, adversarial, and eps raised until it is fooled often enough."""
+
+    eps: float = Field(gt=0, le=1000)
+    """Radius it is trained at."""
+    attack: Attack = Attack()
+    raise_eps: RaiseEps
+    """The perturbation starts at the antirobust eps and is raised from there."""
+
+
+class Generator(Strict):
+    """The network that the antirobust perturbation is computed on: trained on the target's own training split."""
+
+    training: Training
+    start: Literal["scratch", "source"] = "scratch"
+    """`source` fine-tunes the family's eps 0 model of the same seed, which favours that model; the report says so."""
+    robust: RobustGenerator | None = None
+    """Needed where the control `robust_generator` runs."""
+
+
+class Antirobust(Strict):
+    """How far, and how, target images are moved (the paper's section 4.2)."""
+
+    eps: float = Field(gt=0, le=1000)
+    """In pixels of the stored image; l2 scales with the square root of the number of pixels."""
+    attack: Attack = Attack(steps=100, random_start=False)
+    targets: Literal["uniform", "uniform_other", "shift"] = "uniform"
+    store: Literal["float16", "uint8"] = "float16"
+
+
+class Target(Strict):
+    """A data set that the family is transferred to. What is left out is taken from the study."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    dataset: Dataset
+    generator: Generator | None = None
+    antirobust: Antirobust | None = None
+    heads: Heads | None = None
+
+
+class TransferGap(Strict):
+    """Does robustness help transfer, and does it still where the target's signal is not robust?"""
+
+    kind: Literal["transfer_gap"]
+    title: str = Field(default="Transfer by robustness", min_length=1, max_length=120)
+    source: Source
+    norm: Literal["l2", "linf"] = "l2"
+    levels: list[Eps] = Field(min_length=2, max_length=20)
+    """The family's eps, 0 among them."""
+    seeds: list[Seed] = Field(min_length=1, max_length=100)
+    """One independent family, generator, draw of targets, subset and head a seed."""
+    targets: list[Target] = Field(min_length=1, max_length=50)
+    generator: Generator
+    antirobust: Antirobust
+    controls: list[Control] = ["relabel_only", "noise", "robust_generator"]
+    heads: Heads = Heads()
+    evaluation: Attack = Attack(steps=20)
+    """The attack on the source models' test images at every level."""
+    evaluation_images: int = Field(default=1000, ge=1)
+    margin: float = Field(default=0.01, gt=0, lt=1)
+    min_fooling: float = Field(default=0.9, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if 0.0 not in self.levels:
+            raise ValueError(f"levels with 0, the standard model, among them, not {self.levels}")
+        for name, values in (("levels", self.levels), ("seeds", self.seeds), ("controls", self.controls)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} without repetition, not {values}")
+        slugs = [slug(target.label) for target in self.targets]
+        if len(set(slugs)) != len(slugs):
+            raise ValueError(f"targets whose labels differ in letters or digits, not {[t.label for t in self.targets]}")
+        if "robust_generator" in self.controls:
+            for target in self.targets:
+                if (target.generator or self.generator).robust is None:
+                    raise ValueError("a generator with `robust` (eps, raise_eps), since controls name robust_generator")
+        return self
+
+
+def slug(label: str) -> str:
+    """A label as part of a job's name: 'digits 5-9' -> 'digits-5-9'."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "target"
+
+
+def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
+    """The study as jobs with matrices, in the language of a spec's `jobs`; job names begin with `name.`."""
+    jobs: dict[str, dict[str, Any]] = {}
+
+    def add(job: str, kind: str, **params: Any) -> str:
+        jobs[f"{name}.{job}"] = {"kind": kind, **params}
+        return f"{name}.{job}"
+
+    training = _json(study.source.training)
+    source_data = add("source-data", "dataset", **_dataset(study.source.dataset))
+    source = add(
+        "source",
+        "train",
+        dataset=source_data,
+        **training | {"threat": {"norm": study.norm}},
+        matrix={"threat.eps": study.levels, "seed": study.seeds},
+    )
+    accuracy = add(
+        "source-accuracy",
+        "evaluate",
+        model=source,
+        dataset=source_data,
+        norm=study.norm,
+        eps=sorted(study.levels),
+        attack=_json(study.evaluation),
+        max_images=study.evaluation_images,
+        seed="$seed",
+    )
+    start = training | {"epochs": 0, "threat": {"norm": study.norm, "eps": 0.0}}
+    random_init = add("random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds})
+
+    arms = []
+    for target in study.targets:
+        at = slug(target.label)
+        heads = _json(target.heads or study.heads)
+        for variant, data, made in _variants(add, study, target, at, source):
+            transfers = []
+            for family, model in (("", source), ("random-init-", random_init)):
+                features = add(f"{at}.{variant}.{family}features", "features", model=model, dataset=data)
+                transfers.append(
+                    add(f"{at}.{variant}.{family}transfer", "transfer", features=features, seed="$seed", **heads)
+                )
+            arms.append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
+    add(
+        "report",
+        "report",
+        title=study.title,
+        sources=[accuracy],
+        arms=arms,
+        margin=study.margin,
+        min_fooling=study.min_fooling,
+    )
+    return jobs
+
+
+def _variants(add: Any, study: TransferGap, target: Target, at: str, source: str) -> list[tuple[str, str, list[str]]]:
+    """(variant, the job that makes its data, the constructed sets to report) for one target."""
+    generator, antirobust = target.generator or study.generator, target.antirobust or study.antirobust
+    data = add(f"{at}.data", "dataset", **_dataset(target.dataset))
+    training = {"dataset": data, **_json(generator.training), "matrix": {"seed": study.seeds}}
+    if generator.start == "source":
+        training = {**training, "init": f"{source}[eps=0.0]", "seed": "$seed"}
+        del training["matrix"]
+    standard = add(f"{at}.generator", "train", **training | {"threat": {"norm": study.norm, "eps": 0.0}})
+
+    def perturb(job: str, model: str, **more: Any) -> str:
+        return add(
+            f"{at}.{job}",
+            "perturb_dataset",
+            dataset=data,
+            generator=model,
+            threat={"norm": study.norm, "eps": antirobust.eps},
+            attack=_json(antirobust.attack),
+            targets=antirobust.targets,
+            store=antirobust.store,
+            seed="$seed",
+            **more,
+        )
+
+    moved = perturb("antirobust", standard)
+    variants = [("standard", data, list[str]()), ("antirobust", moved, [moved])]
+    for arm in ("relabel_only", "noise"):
+        if arm in study.controls:
+            control = add(f"{at}.{arm}", "control_dataset", like=moved, dataset=data, arm=arm, seed="$seed")
+            variants.append((arm, control, [control]))
+    if "robust_generator" in study.controls and generator.robust is not None:
+        robust = generator.robust
+        threat = {"norm": study.norm, "eps": robust.eps}
+        model = add(f"{at}.robust-generator", "train", **training | {"threat": threat, "attack": _json(robust.attack)})
+        made = perturb("robust_generator", model, raise_eps=_json(robust.raise_eps))
+        variants.append(("robust_generator", made, [made]))
+    return variants
+
+
+def _json(model: Strict) -> dict[str, Any]:
+    return model.model_dump(mode="json")
+
+
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    return dataset.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
