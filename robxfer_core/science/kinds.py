@@ -1,0 +1,76 @@
+"""The one door into science: kind -> function(spec, inputs, run) -> result."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from robxfer_core.spec.jobs import KINDS, Job
+
+from .run import Inputs, Run
+
+FUNCTIONS = {
+    "dataset": "data.read:read_dataset",
+    "train": "train:train",
+    "evaluate": "evaluate:evaluate",
+    "perturb_dataset": "perturb:perturb_dataset",
+    "control_dataset": "perturb:control_dataset",
+    "features": "transfer:features",
+    "transfer": "transfer:transfer",
+    "report": "report.build:report",
+}
+FILES = {
+    "dataset": ["dataset.json"],
+    "train": ["model.json", "model.safetensors"],
+    "perturb_dataset": ["dataset.json"],
+    "control_dataset": ["dataset.json"],
+    "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
+    "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
+}
+"""What a kind leaves beside its result.json, at the least."""
+RESULT_BYTES = 64 * 1024
+"""Most bytes of a result.json: a report reads hundreds of them."""
+
+
+def compute(kind: str, params: dict[str, Any], inputs: Inputs, run: Run) -> None:
+    """Compute a job: its files, and `result.json`, are left in `run.out`.
+
+    `params` are the kind's parameters as JSON, with keys where the spec had references. Raises KeyError for an unknown
+    kind, pydantic's ValidationError for parameters that do not fit, ValueError for a result that is too large, not JSON
+    or not finite, FileNotFoundError where the function left less than FILES, and whatever the kind's function raises (`Preempted` among it).
+    """
+    spec = KINDS[kind].model_validate(params)
+    result = _function(kind)(spec, inputs, run)
+    lacking = [name for name in FILES.get(kind, ()) if not (run.out / name).is_file()]
+    if lacking:
+        raise FileNotFoundError(f"{kind} did not leave {', '.join(lacking)}")
+    (run.out / "result.json").write_bytes(result_json(result))
+
+
+def result_json(result: dict[str, Any]) -> bytes:
+    """The bytes of a result.json: sorted keys, finite numbers, at most RESULT_BYTES."""
+    for at, number in _floats(result):
+        if not math.isfinite(number):
+            raise ValueError(f"result{at} is {number}; takes finite numbers")
+    text = json.dumps(result, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    if len(text) > RESULT_BYTES:
+        raise ValueError(f"the result has {len(text)} bytes; takes at most {RESULT_BYTES}")
+    return text
+
+
+def _function(kind: str) -> Callable[[Job, Inputs, Run], dict[str, Any]]:
+    # Imported only when used: the other kinds' modules cost a child memory and time.
+    module, name = FUNCTIONS[kind].split(":")
+    return getattr(import_module(f"{__package__}.{module}"), name)
+
+
+def _floats(value: Any, at: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield at, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _floats(item, f"{at}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _floats(item, f"{at}[{index}]")

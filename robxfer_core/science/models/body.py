@@ -1,0 +1,120 @@
+"""The bodies of the networks: images in, representation out. One class serves every layout of `spec.archs`.
+
+Names of parameters are torchvision's (and, for the CIFAR ResNets, those of the commonly published checkpoints), so
+that their weights load by key. Blocks: He et al. 2016, a bottleneck's stride on its 3x3 convolution (as torchvision).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robxfer_core.spec.archs import Layout
+
+
+def _conv(inside: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inside, out, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class Pad(nn.Module):
+    """Shortcut without parameters (option A): every second pixel, the new channels zero, half before, half behind."""
+
+    def __init__(self, inside: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.before = (out - inside) // 2
+        self.behind = out - inside - self.before
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))
+
+
+def _shortcut(inside: int, out: int, stride: int, kind: str) -> nn.Module | None:
+    if stride == 1 and inside == out:
+        return None
+    if kind == "pad":
+        return Pad(inside, out, stride)
+    return nn.Sequential(_conv(inside, out, 1, stride), nn.BatchNorm2d(out))
+
+
+class Plain(nn.Module):
+    """One convolution with batch norm and ReLU."""
+
+    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.conv1(x)))
+
+
+class Basic(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels, 3), nn.BatchNorm2d(channels)
+        self.downsample = _shortcut(inside, channels, stride, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions around a shortcut; the last widens by 4."""
+
+    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _conv(inside, channels, 1), nn.BatchNorm2d(channels)
+        self.conv2, self.bn2 = _conv(channels, channels, 3, stride), nn.BatchNorm2d(channels)
+        self.conv3, self.bn3 = _conv(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
+        self.downsample = _shortcut(inside, 4 * channels, stride, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+BLOCKS: dict[str, type[nn.Module]] = {"plain": Plain, "basic": Basic, "bottleneck": Bottleneck}
+
+
+class Body(nn.Module):
+    """Stem, stages, global average: `[N, channels, H, W]` normalised images to `[N, r]`."""
+
+    def __init__(self, layout: Layout, channels: int, width: int) -> None:
+        """`width`: channels of the first stage."""
+        super().__init__()
+        self.imagenet = layout.stem == "imagenet"
+        inside = channels
+        if layout.stem == "none":
+            self.conv1 = None
+        else:
+            self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False) if self.imagenet else _conv(channels, width, 3)
+            self.bn1 = nn.BatchNorm2d(width)
+            inside = width
+        self.stages: list[str] = []
+        for stage, blocks in enumerate(layout.blocks):
+            name, middle, made = f"layer{stage + 1}", width * 2**stage, []
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                made.append(BLOCKS[layout.block](inside, middle, stride, layout.shortcut))
+                inside = middle * layout.expansion
+            self.add_module(name, nn.Sequential(*made))
+            self.stages.append(name)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # torchvision's start
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv1 is not None:
+            x = F.relu(self.bn1(self.conv1(x)))
+        if self.imagenet:
+            x = F.max_pool2d(x, 3, 2, 1)
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        return torch.mean(x, (2, 3))
