@@ -1,0 +1,318 @@
+"""What the HTTP interface answers, as models that the API and its client share.
+
+Times are float seconds since the epoch, by the database's clock. A client takes fields that it does not know yet.
+"""
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+ExperimentState = Literal["running", "done", "failed", "cancelled"]
+JobState = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
+EXPERIMENT_ENDS: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+
+
+class Wire(BaseModel):
+    """What all answers share."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class Page(Wire, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: list[T]
+    next: str | None = None
+    """The `cursor` of the next page; none on the last."""
+
+
+class FieldError(Wire):
+    """One thing wrong with a request."""
+
+    at: str
+    """The place, such as `jobs.source.threat.eps` or `query.limit`."""
+    got: str
+    takes: str
+
+
+class ProblemView(Wire):
+    """An error, as RFC 9457 problem+json."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    errors: list[FieldError] = []
+
+
+class Progress(Wire):
+    """How far a running job is."""
+
+    done: float = 0
+    total: float = 0
+    unit: str = ""
+
+
+class NodeView(Wire):
+    """An experiment's name for a job, and how the job stands."""
+
+    name: str
+    group: str
+    """The job of the spec that the node is a member of: the name without its matrix values."""
+    kind: str
+    job_id: str
+    key: str
+    state: JobState
+    outcome: str | None = None
+    progress: Progress | None = None
+    artifact_id: str | None = None
+
+
+class ExperimentRow(Wire):
+    """An experiment, as it stands in a list."""
+
+    id: str
+    project: str
+    name: str
+    state: ExperimentState
+    labels: dict[str, str] = {}
+    created_at: float
+    ended_at: float | None = None
+    jobs: dict[str, int] = {}
+    """Its jobs, counted by state."""
+
+
+class ExperimentView(ExperimentRow):
+    """An experiment whole."""
+
+    spec: dict[str, Any]
+    nodes: list[NodeView]
+
+
+class Submitted(ExperimentView):
+    """The answer to a submission."""
+
+    created: bool = True
+    """False where the same Idempotency-Key had submitted it before."""
+
+
+class AttemptView(Wire):
+    """One try at a job by one worker."""
+
+    number: int
+    worker_id: str
+    device: str | None = None
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    """succeeded, failed, out_of_memory, timed_out, preempted, lost or stopped; none while it runs."""
+    error: dict[str, Any] | None = None
+    seconds: float | None = None
+
+
+class WaitingFor(Wire):
+    """Why a job does not run yet."""
+
+    reason: str
+    """inputs (jobs it needs are not done), backoff (waits before it is tried again), worker (no live worker takes
+    its queue), slot (all slots of its queue are busy)."""
+    detail: str = ""
+    jobs: list[str] = []
+    """Ids of the jobs whose results it needs."""
+
+
+class JobView(Wire):
+    """A job whole."""
+
+    id: str
+    key: str
+    kind: str
+    recipe: int
+    state: JobState
+    outcome: str | None = None
+    error: dict[str, Any] | None = None
+    params: dict[str, Any]
+    inputs: list[dict[str, Any]] = []
+    queue: str
+    gpus: int = 1
+    priority: int = 0
+    deadline_s: float
+    retries: int
+    attempt: int = 0
+    attempts: list[AttemptView] = []
+    worker_id: str | None = None
+    progress: Progress | None = None
+    artifact_id: str | None = None
+    waiting_for: WaitingFor | None = None
+    created_at: float
+    ready_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class MetricRow(Wire):
+    """A measured value of a job: one for each name and step."""
+
+    name: str
+    step: int
+    value: float
+
+
+class EventView(Wire):
+    """A line of an experiment's or a job's history. Ids rise; `end` is the last line of an ended experiment."""
+
+    id: int
+    type: str
+    """state, progress, log, or end."""
+    at: float | None = None
+    experiment_id: str | None = None
+    job_id: str | None = None
+    data: dict[str, Any] = {}
+
+
+class FileView(Wire):
+    """A file of an artifact."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class ArtifactView(Wire):
+    """What a job left: an immutable manifest of named files."""
+
+    id: str
+    type: str
+    kind: str = ""
+    job_id: str
+    key: str
+    bytes: int
+    created_at: float
+    files: list[FileView]
+
+
+class DatasetsView(Wire):
+    """Data sets: those read by the workers' own names, and those that jobs have left as artifacts."""
+
+    readable: dict[str, dict[str, Any]] | None
+    """What live and former workers said they can read, by name; none where no worker has ever reported."""
+    artifacts: Page[ArtifactView]
+
+
+class WorkerView(Wire):
+    """A live worker."""
+
+    id: str
+    queues: list[str]
+    slots: int
+    device: str
+    datasets: list[str] = []
+    state: str = ""
+    seen_at: float
+
+
+class ParameterView(Wire):
+    """A parameter of a kind of job."""
+
+    name: str
+    meaning: str = ""
+    required: bool
+    default: Any = None
+
+
+class KindView(Wire):
+    """A kind of job: what it does, takes and leaves."""
+
+    kind: str
+    meaning: str
+    recipe: int
+    artifact: str
+    takes: dict[str, list[str]]
+    """For each reference, by its field's name, the kinds that it may name."""
+    parameters: list[ParameterView]
+    json_schema: dict[str, Any]
+
+
+class PlanInput(Wire):
+    """A reference of a planned node."""
+
+    field: str
+    index: int | None = None
+    node: str
+
+
+class PlanNode(Wire):
+    """A node of a plan."""
+
+    name: str
+    group: str
+    kind: str
+    key: str
+    state: Literal["done", "known", "new"]
+    """done: its result is there; known: the job is there and not done; new: nobody has asked for it yet."""
+    inputs: list[PlanInput]
+    flops: float
+
+
+class PlanGroup(Wire):
+    """The members of one job of the spec, which differ by its matrix."""
+
+    name: str
+    kind: str
+    nodes: int
+    jobs: int
+    """Distinct keys among the nodes: what is computed."""
+    done: int
+    """Of the jobs, those whose result is there already."""
+    flops: float
+    """Of the jobs that are not done."""
+    after: list[str]
+    """The groups whose results it takes."""
+
+
+class PlanCount(Wire):
+    """What a plan asks for of one kind of job."""
+
+    nodes: int = 0
+    jobs: int = 0
+    done: int = 0
+
+
+class CostView(Wire):
+    """What the jobs that are not done yet will take."""
+
+    seconds: float | None
+    """Of one device slot working alone; none where there is nothing to go by."""
+    wall_seconds: float | None
+    """With the slots of the live workers, bounded below by the longest chain of jobs."""
+    flops: float
+    slots: int
+    basis: str
+    """What the estimate goes by."""
+
+
+class PlanView(Wire):
+    """A plan that was not run: what would be computed, what is done already, what could be detected, what it costs.
+
+    `groups` are in an order in which each comes after what it takes: enough to print the graph.
+    """
+
+    name: str
+    groups: list[PlanGroup]
+    counts: dict[str, PlanCount]
+    """By kind."""
+    cost: CostView
+    detectable_effect: dict[str, Any] | None = None
+    """Of each report: the smallest difference of accuracy that its design would likely show."""
+    nodes: list[PlanNode]
+    edges: list[tuple[str, str]]
+    """Pairs (from, to) of node names."""
+
+
+class Health(Wire):
+    """Whether a service can work; `missing` names what it lacks and why."""
+
+    ok: bool
+    missing: dict[str, str] = {}

@@ -1,0 +1,91 @@
+"""Every error as RFC 9457 problem+json that names the field, what it got and what it takes."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from robxfer_core.spec.errors import SpecError, place, show
+from robxfer_core.spec.wire import FieldError, ProblemView
+
+INVALID_SPEC = "urn:robxfer:problem:invalid-spec"
+INVALID_REQUEST = "urn:robxfer:problem:invalid-request"
+OTHER_BODY = "urn:robxfer:problem:idempotency-key-reused"
+NOT_YET = "urn:robxfer:problem:not-there-yet"
+
+
+class Refused(Exception):
+    """A request that is answered by a problem."""
+
+    def __init__(self, status: int, detail: str, *, type: str = "about:blank", title: str | None = None) -> None:
+        super().__init__(detail)
+        self.problem = ProblemView(type=type, title=title or HTTPStatus(status).phrase, status=status, detail=detail)
+
+
+def not_found(what: str, id: str) -> Refused:
+    return Refused(404, f"There is no {what} {show(id)}.")
+
+
+def answer(problem: ProblemView, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    body = problem.model_dump(exclude={"errors"} if not problem.errors else None)
+    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Answers everything that can go wrong in the app."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(SpecError, _spec)
+    app.add_exception_handler(RequestValidationError, _request)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return answer(error.problem)
+
+
+def _spec(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SpecError)
+    errors = [FieldError(**problem.as_dict()) for problem in error.problems]
+    return answer(
+        ProblemView(
+            type=INVALID_SPEC, title="The spec cannot be taken", status=422, detail=str(error.problems[0]), errors=errors
+        )
+    )
+
+
+def _request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field(each) for each in error.errors()]
+    detail = f"{errors[0].at}: got {errors[0].got}; takes {errors[0].takes}" if errors else ""
+    return answer(
+        ProblemView(
+            type=INVALID_REQUEST, title="The request cannot be taken", status=422, detail=detail, errors=errors
+        )
+    )
+
+
+def _field(error: Mapping[str, Any]) -> FieldError:
+    message = str(error["msg"])
+    return FieldError(
+        at=place(list(error["loc"])),
+        got="nothing" if error["type"] == "missing" else show(error.get("input")),
+        takes=message.removeprefix("Input should be "),
+    )
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != title else f"{request.method} {request.url.path}"
+    return answer(ProblemView(title=title, status=error.status_code, detail=detail), error.headers)
+
+
+def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    # The traceback goes to the server's log; the answer tells nothing of what is inside.
+    return answer(ProblemView(title="Internal Server Error", status=500, detail="The server's log says more."))

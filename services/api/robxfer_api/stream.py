@@ -1,0 +1,159 @@
+"""Event streams: one thread reads the ledger for all of them and hands each event to the queues of those who follow.
+
+A stream holds neither a thread nor a database connection while it waits. Its queue is bounded: a client that reads too
+slowly is let go once it has what is in its queue, and goes on from there by its Last-Event-ID.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+
+from fastapi.sse import ServerSentEvent
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from robxfer_core.ledger import events, experiments
+from robxfer_core.spec.wire import EXPERIMENT_ENDS, EventView
+
+PAGE = 500  # events read at a time
+DEPTH = 1000  # events that wait for one client before it is let go
+RECONNECT_MS = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """One client's place: an experiment, its jobs, and the events that wait for the client."""
+
+    def __init__(self, experiment_id: str, jobs: frozenset[str]) -> None:
+        self.experiment_id = experiment_id
+        self.jobs = jobs
+        self.joined = asyncio.Event()
+        self.ended = False
+        self._queue: asyncio.Queue[EventView | None] = asyncio.Queue(DEPTH + 1)
+
+    def offer(self, event: EventView) -> bool:
+        """Puts an event of this experiment in the queue; False where the queue is full."""
+        if event.experiment_id == self.experiment_id or (event.experiment_id is None and event.job_id in self.jobs):
+            if self._queue.qsize() >= DEPTH:
+                return False
+            self._queue.put_nowait(event)
+        return True
+
+    def end(self) -> None:
+        """Lets the client go after what waits for it."""
+        if not self.ended:
+            self.ended = True
+            self.joined.set()
+            self._queue.put_nowait(None)
+
+    async def next(self) -> EventView | None:
+        """The next event; none where the client is let go."""
+        return await self._queue.get()
+
+
+class Fan:
+    """Reads new events, in one thread and only while somebody follows, and hands them out on the event loop."""
+
+    def __init__(self, engine: Engine, poll_s: float = 0.2) -> None:
+        self._engine = engine
+        self._poll_s = poll_s
+        self._followers: set[Follower] = set()  # touched on the event loop alone
+        self._poke = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._read, name="events", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends all streams; their clients may resume elsewhere."""
+        self._closed = True
+        for follower in self._followers:
+            follower.end()
+        self._poke.set()
+
+    @contextmanager
+    def follow(self, experiment_id: str, jobs: frozenset[str]) -> Iterator[Follower]:
+        follower = Follower(experiment_id, jobs)
+        self._followers.add(follower)
+        self._poke.set()
+        if self._closed:
+            follower.end()
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+
+    def _read(self) -> None:
+        last: int | None = None
+        while not self._closed:
+            if self._followers:
+                self._poke.wait(self._poll_s)
+            else:
+                last = None
+                self._poke.wait()
+            self._poke.clear()
+            try:
+                if last is None:
+                    last = events.newest(self._engine)
+                found = events.after(self._engine, last, PAGE)
+            except SQLAlchemyError:
+                log.exception("cannot read events; trying again")
+                continue
+            if found:
+                last = found[-1].id
+            if len(found) == PAGE:
+                self._poke.set()
+            try:
+                self._loop.call_soon_threadsafe(self._hand_out, [_view(row) for row in found])
+            except RuntimeError:  # the loop is closed
+                return
+
+    def _hand_out(self, found: Sequence[EventView]) -> None:
+        for follower in list(self._followers):
+            # Who is not joined yet replays from the ledger what was found so far, and gets what is found from now on.
+            if not follower.joined.is_set():
+                follower.joined.set()
+            elif not all(map(follower.offer, found)):
+                follower.end()
+
+
+def _view(row: events.Event) -> EventView:
+    return EventView.model_validate(row, from_attributes=True)
+
+
+async def stream(fan: Fan, engine: Engine, project: str, experiment_id: str, last: int) -> AsyncIterator[ServerSentEvent]:
+    """An experiment's events after the id `last`, then the new ones as they come; `end` once it has ended."""
+    yield ServerSentEvent(retry=RECONNECT_MS, comment=experiment_id)
+    jobs = frozenset(await run_in_threadpool(experiments.job_ids, engine, project, experiment_id))
+    with fan.follow(experiment_id, jobs) as follower:
+        await follower.joined.wait()
+        state = await run_in_threadpool(experiments.state, engine, project, experiment_id)
+        while found := await run_in_threadpool(events.for_experiment, engine, experiment_id, last, PAGE):
+            for row in found:
+                event, last = _view(row), row.id
+                state = _state(event) or state
+                yield _line(event)
+        while state not in EXPERIMENT_ENDS:
+            event = await follower.next()
+            if event is None:
+                return
+            if event.id > last:
+                last = event.id
+                state = _state(event) or state
+                yield _line(event)
+        yield _line(EventView(id=last, type="end", experiment_id=experiment_id, data={"state": state}))
+
+
+def _state(event: EventView) -> str | None:
+    """The state that an experiment's own state event tells."""
+    return event.data.get("state") if event.type == "state" and event.job_id is None else None
+
+
+def _line(event: EventView) -> ServerSentEvent:
+    return ServerSentEvent(event=event.type, id=str(event.id), data=event)
