@@ -1,0 +1,288 @@
+"""Matrices: one job of a spec becomes its members, one for each point of its axes.
+
+A job's axes are those of its own `matrix` and those of every job it refers to (a reference fans out); jobs that share
+an axis are joined on it. `name[axis=value]` refers to the members at that value. A parameter that reads `$axis` takes
+the axis's value. A kind that gathers (a report) takes all members instead.
+"""
+
+import copy
+import itertools
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from .spec.errors import Problem, SpecError, place, show
+from .spec.jobs import KINDS, Job
+
+MAX_NODES = 10_000
+
+Axes = dict[str, Any]
+_REFERENCE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<pins>[^\[\]]+)\])?$")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One point of a job's axes, not yet validated."""
+
+    name: str
+    job: str
+    raw: dict[str, Any]
+    axes: Axes = field(default_factory=dict)
+
+
+def node_name(job: str, axes: Axes) -> str:
+    """('gap.source', {eps: .5, seed: 1}) -> 'gap.source[eps=0.5,seed=1]'."""
+    return f"{job}[{','.join(f'{axis}={_text(value)}' for axis, value in axes.items())}]" if axes else job
+
+
+def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
+    """All members of all jobs, inputs before the jobs that take them. Raises SpecError."""
+    order = _ordered(jobs, root)
+    done: dict[str, list[Member]] = {}
+    total = 0
+    for job in order:
+        members = _members(job, jobs[job], done, (root, job), MAX_NODES - total)
+        total += len(members)
+        done[job] = members
+    return [member for job in order for member in done[job]]
+
+
+def uses(raw: dict[str, Any], kind: type[Job]) -> list[tuple[tuple[str | int, ...], str]]:
+    """The references of an unvalidated job: ((place), text)."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+
+    def walk(value: Any, at: tuple[str | int, ...]) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key in kind.TAKES and isinstance(item, str):
+                    found.append(((*at, key), item))
+                elif key in kind.TAKES and isinstance(item, list):
+                    found.extend(((*at, key, i), text) for i, text in enumerate(item) if isinstance(text, str))
+                else:
+                    walk(item, (*at, str(key)))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                walk(item, (*at, index))
+
+    walk({key: value for key, value in raw.items() if key not in ("run", "matrix")}, ())
+    return found
+
+
+def _kind(raw: dict[str, Any], at: tuple[str, ...]) -> type[Job]:
+    kind = raw.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        got = "nothing" if kind is None else show(kind)
+        raise SpecError([Problem(place((*at, "kind")), got, f"one of {', '.join(KINDS)}")])
+    return KINDS[kind]
+
+
+def _ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
+    """Job names, inputs first; refuses unknown references, wrong kinds and cycles."""
+    problems: list[Problem] = []
+    needs: dict[str, list[str]] = {}
+    for job, raw in jobs.items():
+        kind = _kind(raw, (root, job))
+        needs[job] = []
+        for at, text in uses(raw, kind):
+            match = _REFERENCE.match(text)
+            name = match["name"] if match else text
+            where = place((root, job, *at))
+            if name not in jobs:
+                problems.append(Problem(where, show(text), f"the name of a job: {_some(jobs)}"))
+                continue
+            takes = kind.TAKES[str(next(part for part in reversed(at) if isinstance(part, str)))]
+            if jobs[name].get("kind") not in takes and jobs[name].get("kind") in KINDS:
+                problems.append(
+                    Problem(where, f"{show(name)}, a {jobs[name]['kind']} job", f"a {' or '.join(takes)} job")
+                )
+            needs[job].append(name)
+    if problems:
+        raise SpecError(problems)
+    order: list[str] = []
+    state: dict[str, int] = {}
+    for start in jobs:
+        stack = [(start, iter(needs[start]))] if start not in state else []
+        if stack:
+            state[start] = 1
+        while stack:
+            job, rest = stack[-1]
+            following = next(rest, None)
+            if following is None:
+                state[job] = 2
+                order.append(job)
+                stack.pop()
+            elif state.get(following) == 1:
+                names = [name for name, _ in stack]
+                loop = [*names[names.index(following) :], following]
+                raise SpecError([Problem(f"{root}.{job}", f"a cycle: {' -> '.join(loop)}", "jobs without a cycle")])
+            elif following not in state:
+                state[following] = 1
+                stack.append((following, iter(needs[following])))
+    return order
+
+
+def _members(
+    job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int
+) -> list[Member]:
+    kind = _kind(raw, at)
+    raw = dict(raw)
+    own = _own_axes(raw.pop("matrix", None), at)
+    points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]] = [({}, {})]
+    for where, text in uses(raw, kind):
+        name, pins = _reference(text, (*at, *where))
+        matching = [m for m in done[name] if all(_text(m.axes.get(axis)) == value for axis, value in pins.items())]
+        if not matching:
+            axes = sorted({axis for member in done[name] for axis in member.axes}) or ["none"]
+            raise SpecError(
+                [Problem(place((*at, *where)), show(text), f"values of the axes of {name} ({', '.join(axes)})")]
+            )
+        if kind.GATHERS:
+            for _, chosen in points:
+                chosen[where] = [member.name for member in matching]
+        else:
+            points = _join(points, where, matching, set(pins))
+            if not points:
+                raise SpecError(
+                    [Problem(place((*at, *where)), show(text), "a job that shares a value on the common axes")]
+                )
+    taken = {axis for axes, _ in points for axis in axes} & {axis for axis, _, _ in own}
+    if taken:
+        got = f"the axis {', '.join(sorted(taken))}, which a job it refers to has too"
+        raise SpecError([Problem(place((*at, "matrix")), got, "axes of other names")])
+    count = len(points)
+    for _, _, values in own:
+        count *= len(values)
+    if count > room:
+        raise SpecError([Problem(place((*at, "matrix")), f"{count} jobs from this one", f"at most {MAX_NODES} in all")])
+    members = []
+    for axes, chosen in points:
+        for values in itertools.product(*(values for _, _, values in own)):
+            members.append(_member(job, raw, axes, chosen, own, values, at))
+    return members
+
+
+def _join(
+    points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]],
+    where: tuple[str | int, ...],
+    matching: list[Member],
+    pinned: set[str],
+) -> list[tuple[Axes, dict[tuple[str | int, ...], Any]]]:
+    """Every point with every member that agrees with it on the axes that both have."""
+    offered = [({a: v for a, v in member.axes.items() if a not in pinned}, member.name) for member in matching]
+    shared = [axis for axis in offered[0][0] if axis in points[0][0]]
+    table: dict[tuple[str, ...], list[tuple[Axes, str]]] = {}
+    for axes, name in offered:
+        table.setdefault(tuple(_text(axes[axis]) for axis in shared), []).append((axes, name))
+    return [
+        ({**axes, **more}, {**chosen, where: name})
+        for axes, chosen in points
+        for more, name in table.get(tuple(_text(axes[axis]) for axis in shared), [])
+    ]
+
+
+def _member(
+    job: str,
+    raw: dict[str, Any],
+    axes: Axes,
+    chosen: dict[tuple[str | int, ...], Any],
+    own: list[tuple[str, str, list[Any]]],
+    values: tuple[Any, ...],
+    at: tuple[str, ...],
+) -> Member:
+    made = copy.deepcopy(raw)
+    axes = {**axes, **{axis: value for (axis, _, _), value in zip(own, values, strict=True)}}
+    for (axis, path, _), value in zip(own, values, strict=True):
+        _set(made, path.split("."), value, (*at, "matrix", axis))
+    made = _substitute(made, axes, at)
+    gathered: dict[tuple[str | int, ...], list[str]] = {}
+    for where, name in chosen.items():
+        if isinstance(name, list):
+            holder = where[:-1] if isinstance(where[-1], int) else where
+            gathered.setdefault(holder, []).extend(name)
+        else:
+            _put(made, where, name)
+    for where, names in gathered.items():
+        _put(made, where, list(dict.fromkeys(names)))
+    return Member(node_name(job, axes), job, made, axes)
+
+
+def _own_axes(matrix: Any, at: tuple[str, ...]) -> list[tuple[str, str, list[Any]]]:
+    """[(axis, parameter path, values)] of a `matrix`; the axis is the path's last word."""
+    if matrix is None:
+        return []
+    if not isinstance(matrix, dict):
+        raise SpecError([Problem(place((*at, "matrix")), show(matrix), "a mapping: parameter path -> list of values")])
+    axes: list[tuple[str, str, list[Any]]] = []
+    for path, values in matrix.items():
+        where = place((*at, "matrix", str(path)))
+        if not isinstance(path, str) or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", path):
+            raise SpecError([Problem(where, show(path), "a parameter path such as threat.eps")])
+        if not isinstance(values, list) or not values:
+            raise SpecError([Problem(where, show(values), "a list of at least one value")])
+        if len({_text(value) for value in values}) != len(values):
+            raise SpecError([Problem(where, show(values), "values without repetition")])
+        axes.append((path.rsplit(".", 1)[-1], path, values))
+    if len({axis for axis, _, _ in axes}) != len(axes):
+        raise SpecError([Problem(place((*at, "matrix")), show(list(matrix)), "paths with different last words")])
+    return axes
+
+
+def _reference(text: str, at: tuple[str | int, ...]) -> tuple[str, dict[str, str]]:
+    match = _REFERENCE.match(text)
+    pins: dict[str, str] = {}
+    for pin in (match["pins"] or "").split(",") if match else []:
+        axis, equals, value = pin.partition("=")
+        if equals:
+            pins[axis.strip()] = _text(_number(value.strip()))
+        elif pin:
+            raise SpecError([Problem(place(at), show(text), "name[axis=value,...]")])
+    return (match["name"] if match else text), pins
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(value: Any) -> str:
+    """One text for equal values: 1 and 1.0 are the same point of an axis."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def _substitute(value: Any, axes: Axes, at: tuple[str | int, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, axes, (*at, str(key))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, axes, (*at, index)) for index, item in enumerate(value)]
+    if isinstance(value, str) and re.fullmatch(r"\$[a-z_]+", value):
+        if value[1:] not in axes:
+            raise SpecError([Problem(place(at), show(value), f"an axis of this job: {_some(axes)}")])
+        return axes[value[1:]]
+    return value
+
+
+def _set(made: dict[str, Any], path: list[str], value: Any, at: tuple[str | int, ...]) -> None:
+    for part in path[:-1]:
+        inner = made.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise SpecError([Problem(place(at), f"{part} is {show(inner)}", f"a mapping at {part}")])
+        made = inner
+    made[path[-1]] = value
+
+
+def _put(made: Any, where: tuple[str | int, ...], value: Any) -> None:
+    for part in where[:-1]:
+        made = made[part]
+    made[where[-1]] = value
+
+
+def _some(names: dict[str, Any]) -> str:
+    known = sorted(names)
+    return (
+        ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "") if known else "there is none"
+    )

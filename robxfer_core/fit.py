@@ -1,0 +1,131 @@
+"""What is known of each node's result before it is computed, and whether models fit the images they are given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .spec.archs import CHANNELS, LAYOUTS, representation
+from .spec.errors import Problem, SpecError, place, show
+from .spec.fields import Arch
+from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, Job, PerturbDataset, Report, Train, Transfer
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sizes of a node's result; None where only the data will tell."""
+
+    channels: int | None = None
+    side: int | None = None
+    classes: int | None = None
+    train: int | None = None
+    test: int | None = None
+    arch: Arch | None = None
+    """The network, for a model and for what was made with it."""
+    length: int | None = None
+    """Of the representation."""
+
+
+def facts_of(
+    job: Job, known: Mapping[str, Facts], catalog: dict[str, dict[str, Any]] | None, at: tuple[str, ...]
+) -> Facts:
+    """The facts of a job's result from those of its inputs. Raises SpecError where a model does not fit the images.
+
+    at: the job's place in the spec, for the error.
+    """
+    match job:
+        case Dataset():
+            return _dataset(job, catalog, at)
+        case Train():
+            return _train(job, known, at)
+        case PerturbDataset():
+            data, model = known[job.dataset], known[job.generator]
+            _takes(model, data, (*at, "generator"))
+            _same_classes(model, data, (*at, "generator"))
+            return data
+        case ControlDataset():
+            return known[job.dataset]
+        case Evaluate():
+            data, model = known[job.dataset], known[job.model]
+            _takes(model, data, (*at, "model"))
+            _same_classes(model, data, (*at, "model"))
+            return replace(model, test=_least(data.test, job.max_images), side=data.side)
+        case Features():
+            data, model = known[job.dataset], known[job.model]
+            _takes(model, data, (*at, "model"))
+            return replace(data, arch=model.arch, length=model.length)
+        case Transfer():
+            features = known[job.features]
+            for index, size in enumerate(job.sizes):
+                if features.train is not None and size > features.train:
+                    takes = f"at most {features.train}, the training images there are"
+                    raise SpecError([Problem(place((*at, "sizes", index)), str(size), takes)])
+            return features
+        case Report():
+            tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
+            return Facts(test=min((n for n in tests if n is not None), default=None))
+        case _:
+            raise TypeError(f"no facts for a {type(job).__name__}")
+
+
+def _dataset(job: Dataset, catalog: dict[str, dict[str, Any]] | None, at: tuple[str, ...]) -> Facts:
+    if catalog is not None and job.name not in catalog and not job.download:
+        names = ", ".join(sorted(catalog)) or "none"
+        takes = f"a data set that a worker can read ({names}); others go under ROBXFER_DATA_ROOT"
+        raise SpecError([Problem(place((*at, "name")), show(job.name), takes)])
+    entry = (catalog or {}).get(job.name, {})
+    classes, shape = entry.get("classes"), entry.get("shape")
+    if entry and shape is None and job.size is None:
+        takes = "a side in pixels, since the images of this set differ in size"
+        raise SpecError([Problem(place((*at, "size")), "nothing", takes)])
+    if job.classes is not None:
+        wrong = [c for c in job.classes if c < 0 or (classes is not None and c >= classes)]
+        if wrong or len(set(job.classes)) != len(job.classes):
+            takes = f"different classes from 0 to {classes - 1 if classes else 'K - 1'}"
+            raise SpecError([Problem(place((*at, "classes")), show(job.classes), takes)])
+    share = len(job.classes) / classes if job.classes is not None and classes else 1.0
+    return Facts(
+        channels=shape[0] if shape else 3 if entry else None,
+        side=job.size or (shape[1] if shape else None),
+        classes=len(job.classes) if job.classes is not None else classes,
+        train=_least(_part(entry.get("train"), share), job.max_train),
+        test=_least(_part(entry.get("test"), share), job.max_test),
+    )
+
+
+def _train(job: Train, known: Mapping[str, Facts], at: tuple[str, ...]) -> Facts:
+    data = known[job.dataset]
+    side, smallest = job.arch.input_size or data.side, LAYOUTS[job.arch.name].smallest
+    if side is not None and side < smallest:
+        takes = f"images of at least {smallest}x{smallest} for {job.arch.name} (`arch.input_size` resizes them)"
+        raise SpecError([Problem(place((*at, "arch")), f"{side}x{side} images of {job.dataset}", takes)])
+    if data.channels is not None and data.channels not in CHANNELS:
+        takes = f"images of {' or '.join(map(str, CHANNELS))} channels"
+        raise SpecError([Problem(place((*at, "dataset")), f"{data.channels} channels", takes)])
+    if job.init is not None:
+        start = known[job.init]
+        if start.arch is not None and (start.arch.name, start.arch.width) != (job.arch.name, job.arch.width):
+            got = f"{start.arch.name} of width {start.arch.width:g}"
+            raise SpecError([Problem(place((*at, "init")), got, f"a {job.arch.name} of width {job.arch.width:g}")])
+        _takes(start, data, (*at, "init"))
+    channels = known[job.init].channels if job.init is not None else data.channels
+    return replace(data, channels=channels, side=side, arch=job.arch, length=representation(job.arch))
+
+
+def _takes(model: Facts, data: Facts, at: tuple[str, ...]) -> None:
+    if model.channels == 1 and data.channels == 3:
+        takes = "a model trained on 3 channels (one of 3 takes 1, repeated; not the other way)"
+        raise SpecError([Problem(place(at), "a model of 1 channel for images of 3", takes)])
+
+
+def _same_classes(model: Facts, data: Facts, at: tuple[str, ...]) -> None:
+    if model.classes is not None and data.classes is not None and model.classes != data.classes:
+        got = f"a model of {model.classes} classes for a set of {data.classes}"
+        raise SpecError([Problem(place(at), got, "a model that classifies this very data set")])
+
+
+def _part(count: int | None, share: float) -> int | None:
+    return None if count is None else max(1, round(count * share))
+
+
+def _least(count: int | None, limit: int | None) -> int | None:
+    return min((n for n in (count, limit) if n is not None), default=None)

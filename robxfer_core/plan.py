@@ -1,0 +1,144 @@
+"""Spec to plan: expand studies and matrices, resolve references, order, check that models fit the images, key.
+
+A key is known before anything runs: it is the sha256 of the kind, its recipe version, its parameters and the keys of
+its inputs. Equal keys are one job, in one experiment or in many.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from .cost import flops
+from .expand import Member, expand
+from .fit import Facts, facts_of
+from .spec.base import digest, references
+from .spec.errors import Problem, SpecError, place
+from .spec.experiment import Experiment, problems_of
+from .spec.jobs import KINDS, Job, Running
+from .spec.transfer_gap import expand as expand_transfer_gap
+
+Catalog = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class InputRef:
+    """One input of a node: the reference's field ('arms.0.transfers'), its index there, and what it resolved to."""
+
+    field: str
+    index: int
+    node: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """An experiment's name for a job."""
+
+    name: str
+    kind: str
+    recipe: int
+    params: dict[str, Any]
+    """References hold keys."""
+    key: str
+    inputs: tuple[InputRef, ...]
+    running: Running
+    artifact: str
+    flops: float
+    gpus: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Nodes, inputs before the nodes that take them. Several nodes may share a key."""
+
+    nodes: tuple[Node, ...]
+
+
+def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
+    """Plan a whole experiment, or raise SpecError naming every place found wrong.
+
+    catalog: the data sets that workers can read (spec.datasets.scan); None: unknown, names are not checked.
+    """
+    jobs, places = _jobs(experiment)
+    nodes: dict[str, Node] = {}
+    facts: dict[str, Facts] = {}
+    problems: dict[tuple[str, str], Problem] = {}
+    try:
+        members = expand(jobs)
+    except SpecError as error:
+        raise SpecError([_at_home(problem, places) for problem in error.problems]) from None
+    for member in members:
+        at = places[member.job]
+        try:
+            job = _validated(member, at)
+            if any(ref not in nodes for _, ref in references(job)):
+                continue  # what it takes is wrong already
+            facts[member.name] = facts_of(job, facts, catalog, at)
+            nodes[member.name] = _node(member.name, job, nodes, facts, experiment.run)
+        except SpecError as error:
+            problems |= {(p.at, p.takes): p for p in error.problems}
+            if len(problems) >= 20:
+                break
+    if problems:
+        raise SpecError(list(problems.values()))
+    return Plan(tuple(nodes.values()))
+
+
+def _jobs(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]]]:
+    """All jobs by name, those of studies included, and the place in the spec each comes from."""
+    jobs: dict[str, dict[str, Any]] = dict(experiment.jobs)
+    places: dict[str, tuple[str, ...]] = {name: ("jobs", name) for name in jobs}
+    for name, study in experiment.studies.items():
+        for job, raw in expand_transfer_gap(name, study).items():
+            jobs[job] = raw
+            places[job] = ("studies", name)
+    return jobs, places
+
+
+def _at_home(problem: Problem, places: dict[str, tuple[str, ...]]) -> Problem:
+    """A problem of a study's job, told at the study."""
+    for job, at in places.items():
+        if at[0] == "studies" and (problem.at == f"jobs.{job}" or problem.at.startswith(f"jobs.{job}.")):
+            return Problem(place(at), f"{problem.got} (in its job {job})", problem.takes)
+    return problem
+
+
+def _validated(member: Member, at: tuple[str, ...]) -> Job:
+    try:
+        return KINDS[str(member.raw["kind"])].model_validate(member.raw)
+    except ValidationError as error:
+        raise SpecError(problems_of(error, at)) from None
+
+
+def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], default: Running) -> Node:
+    kind = str(getattr(job, "kind"))  # noqa: B009 - every kind has it, the base class has not
+    params = job.params()
+    inputs: list[InputRef] = []
+    found: dict[str, list[Node]] = {}
+    for where, ref in references(job):
+        field = ".".join(str(part) for part in (where[:-1] if job.GATHERS else where))
+        found.setdefault(field, []).append(nodes[ref])
+    for field, given in found.items():
+        if job.GATHERS:
+            given = sorted({node.key: node for node in given}.values(), key=lambda node: node.key)
+        inputs += [InputRef(field, index, node.name, node.key) for index, node in enumerate(given)]
+        keys = [node.key for node in given]
+        _replace(params, field.split("."), keys if job.GATHERS else keys[0])
+    return Node(
+        name=name,
+        kind=kind,
+        recipe=job.RECIPE,
+        params=params,
+        key=digest({"kind": kind, "recipe": job.RECIPE, "params": params}),
+        inputs=tuple(inputs),
+        running=job.run or default,
+        artifact=job.ARTIFACT,
+        flops=flops(job, facts, facts[name]),
+    )
+
+
+def _replace(params: Any, path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        params = params[int(part)] if isinstance(params, list) else params[part]
+    params[path[-1]] = value
