@@ -1,0 +1,75 @@
+"""The manifest of an artifact: its named files with their sizes and sha256, checked at both ends of every journey."""
+
+import hashlib
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .store import Missing, Store, check_name
+
+PIECE = 1 << 20  # bytes read at once
+
+
+class Corrupt(Exception):
+    """A file is not what its manifest says. The message names the file, what was found and what was expected."""
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(folder: Path, type: str, kind: str, key: str) -> dict[str, Any]:
+    """The manifest of a folder's files, ordered by path. Raises ValueError on links and on what is no plain file."""
+    files = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{name} is no plain file; an artifact holds plain files alone")
+        if path.is_file():
+            files.append({"path": check_name(name), "size": path.stat().st_size, "sha256": file_sha256(path)})
+    return {"files": files, "type": type, "kind": kind, "key": key}
+
+
+def publish_folder(store: Store, prefix: str, folder: Path, type: str, kind: str, key: str) -> dict[str, Any]:
+    """Put every file of a folder under `prefix` and return the manifest. It is for the caller to keep."""
+    manifest = describe(folder, type, kind, key)
+    for entry in manifest["files"]:
+        store.put(f"{prefix}/{entry['path']}", folder / entry["path"])
+    return manifest
+
+
+def fetch_manifest(store: Store, prefix: str, manifest: dict[str, Any], dest: Path, only: str | None = None) -> None:
+    """Fetch a manifest's files (or the one named `only`) into `dest`, which appears whole, verified, or not at all.
+
+    Raises Corrupt if a file is missing or differs from the manifest, ValueError if `only` is not in the manifest.
+    """
+    wanted = [entry for entry in manifest["files"] if only in (None, entry["path"])]
+    if only is not None and not wanted:
+        raise ValueError(f"{prefix} has no file {only}")
+    aside = dest.with_name(f".{dest.name}.{uuid.uuid4().hex}")
+    aside.mkdir(parents=True)
+    try:
+        for entry in wanted:
+            path = aside / check_name(entry["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                store.fetch(f"{prefix}/{entry['path']}", path)
+            except Missing as error:
+                raise Corrupt(f"{prefix}/{entry['path']} is not in the store") from error
+            verify(path, entry, f"{prefix}/{entry['path']}")
+        aside.rename(dest)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def verify(path: Path, entry: dict[str, Any], name: str) -> None:
+    """Raise Corrupt, naming the file, unless it has the size and the sha256 of its manifest entry."""
+    size = path.stat().st_size
+    if size != entry["size"]:
+        raise Corrupt(f"{name} has {size} bytes, not the {entry['size']} of its manifest")
+    found = file_sha256(path)
+    if found != entry["sha256"]:
+        raise Corrupt(f"{name} has sha256 {found}, not the {entry['sha256']} of its manifest")

@@ -1,0 +1,95 @@
+"""A store on any S3 service, through the `minio` client: path-style, no conditional writes needed."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import S3Error
+
+from robxfer_core.settings import Settings
+
+from .store import Missing, check_name
+
+PIECE = 1 << 20
+PART = 16 << 20  # bytes of a part of a multipart upload
+GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
+
+
+class S3Store:
+    """Objects of one bucket below a prefix. Links are signed for the endpoint that clients reach, without asking it."""
+
+    def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
+        self.bucket = bucket
+        self.prefix = f"{check_name(prefix)}/" if prefix else ""
+        self.client = _client(settings, settings.s3_endpoint, settings.s3_secure)
+        secure = settings.s3_secure if settings.s3_public_secure is None else settings.s3_public_secure
+        self.public = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, secure)
+
+    def _key(self, name: str) -> str:
+        return self.prefix + check_name(name)
+
+    def put(self, name: str, path: Path) -> None:
+        self.client.fput_object(self.bucket, self._key(name), str(path), part_size=PART)
+
+    def fetch(self, name: str, dest: Path) -> None:
+        aside = dest.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            with aside.open("xb") as file:
+                for piece in self.stream(name):
+                    file.write(piece)
+            os.replace(aside, dest)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        try:
+            answer = self.client.get_object(self.bucket, self._key(name))
+        except S3Error as error:
+            if error.code in GONE:
+                raise Missing(name) from error
+            raise
+
+        def pieces() -> Iterator[bytes]:
+            try:
+                yield from answer.stream(PIECE)
+            finally:
+                answer.close()
+                answer.release_conn()
+
+        return pieces()
+
+    def sign(self, name: str, filename: str, seconds: int) -> str | None:
+        disposition = f'attachment; filename="{check_name(filename)}"'
+        return self.public.presigned_get_object(
+            self.bucket,
+            self._key(name),
+            expires=timedelta(seconds=seconds),
+            response_headers={"response-content-disposition": disposition},
+        )
+
+    def delete(self, prefix: str) -> None:
+        found = self.client.list_objects(self.bucket, prefix=self._key(prefix) + "/", recursive=True)
+        doomed = (DeleteObject(item.object_name) for item in found if item.object_name)
+        for error in self.client.remove_objects(self.bucket, doomed):
+            raise OSError(f"{error.name} could not be removed: {error.code} {error.message}")
+
+
+def _client(settings: Settings, endpoint: str, secure: bool) -> Minio:
+    # Naming the region keeps the client from asking the endpoint for it, which for the public one may be out of reach.
+    pool = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=60),
+        retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+    )
+    return Minio(
+        endpoint,
+        access_key=settings.s3_access_key or None,
+        secret_key=settings.s3_secret_key.get_secret_value() or None,
+        secure=secure,
+        region=settings.s3_region,
+        http_client=pool,
+    )

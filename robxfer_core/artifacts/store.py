@@ -1,0 +1,63 @@
+"""What a store of artifacts does, and which one a URL means."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from robxfer_core.settings import Settings
+
+_PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9_=+@,. -]*")
+
+
+class Missing(Exception):
+    """The store has no object of this name."""
+
+
+class Store(Protocol):
+    """Named, immutable objects. Names are relative paths such as `project/job/attempt/model.json` (see check_name)."""
+
+    def put(self, name: str, path: Path) -> None:
+        """Keep a file's bytes under a name; readers see the whole object or none."""
+        ...
+
+    def fetch(self, name: str, dest: Path) -> None:
+        """Write an object to a file, which appears whole or not at all. Raises Missing."""
+        ...
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """An object's bytes in pieces of at most 1 MiB. Raises Missing before the first piece."""
+        ...
+
+    def sign(self, name: str, filename: str, seconds: int) -> str | None:
+        """A URL that anyone may fetch for a while, saved as `filename`; None where the store cannot sign."""
+        ...
+
+    def delete(self, prefix: str) -> None:
+        """Remove every object whose name starts with `prefix/`. Nothing there is no error."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it is relative and each part is plain (no `..`, no leading dot, no odd characters).
+
+    Raises ValueError otherwise, so that no name can leave its prefix or its folder.
+    """
+    if len(name) > 800 or not all(_PART.fullmatch(part) for part in name.split("/")):
+        raise ValueError(f"{name[:200]!r} is no name for a stored file")
+    return name
+
+
+def open_store(url: str, settings: Settings) -> Store:
+    """The store of a URL: `file:///FOLDER` or `s3://BUCKET/PREFIX` (endpoint and keys from the settings)."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        from .folder import FolderStore
+
+        return FolderStore(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from .s3 import S3Store
+
+        return S3Store(parts.netloc, parts.path.strip("/"), settings)
+    raise ValueError(f"store_url is {url!r}; takes file:///FOLDER or s3://BUCKET/PREFIX")

@@ -1,0 +1,107 @@
+"""Every setting of the services, one class: each is read from the environment as ROBXFER_<NAME>."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What the API and the workers are told. With nothing set, all lives in `data_dir` and no server is needed."""
+
+    model_config = SettingsConfigDict(env_prefix="ROBXFER_", extra="forbid", use_attribute_docstrings=True)
+
+    data_dir: Path = Path("robxfer-data")
+    """Folder of the embedded database, broker, store and cache; made when missing."""
+
+    database_url: str = Field("", repr=False)
+    """SQLAlchemy URL: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Empty: in `data_dir`."""
+    broker_url: str = Field("", repr=False)
+    """`filesystem://FOLDER`, `redis://...` or `amqp://...`: where the bell rings. Empty: a folder in `data_dir`."""
+    store_url: str = ""
+    """Where artifacts are kept: `file:///FOLDER` or `s3://BUCKET/PREFIX`. Empty: a folder in `data_dir`."""
+
+    s3_endpoint: str = "127.0.0.1:9000"
+    """Host and port of the S3 service."""
+    s3_access_key: str = ""
+    """Access key of the S3 service."""
+    s3_secret_key: SecretStr = SecretStr("")
+    """Secret key of the S3 service."""
+    s3_secure: bool = True
+    """Speak TLS to the S3 service."""
+    s3_region: str = "us-east-1"
+    """Region that requests to the S3 service are signed for."""
+    s3_public_endpoint: str = ""
+    """Host and port under which clients reach the S3 service; links are signed for it. Empty: `s3_endpoint`."""
+    s3_public_secure: bool | None = None
+    """Whether download links are https. Unset: as `s3_secure`."""
+
+    host: str = "127.0.0.1"
+    """Address on which the API listens."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port on which the API listens; 0 takes a free one."""
+    token: SecretStr | None = None
+    """If set, requests to the API must carry it as `Authorization: Bearer TOKEN`."""
+
+    data_root: Path | None = None
+    """Folder under which workers look for data sets."""
+    queues: Annotated[list[str], NoDecode] = Field(default=["cpu"], min_length=1)
+    """Queues that a worker takes jobs from, separated by commas."""
+    slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
+    """Jobs that a worker runs at once. Unset: the number of cores."""
+    gpus: Annotated[list[int], NoDecode] = []
+    """Indices of the GPUs that a worker may use, separated by commas; empty: it computes on the CPU."""
+    gpus_per_slot: int = Field(1, ge=1, le=64)
+    """GPUs that each slot is given, taken in order from `gpus`, which must hold enough for every slot."""
+    cpu_threads: int = Field(1, ge=1, le=1024)
+    """Threads that a job computes with. Results on the CPU are bit-identical only between equal thread counts."""
+    cache_dir: Path | None = None
+    """Folder in which a worker keeps copies of the artifacts it reads. Unset: a folder in `data_dir`."""
+    cache_gb: float = Field(20.0, ge=0)
+    """Size in GB above which the least used copies are dropped; those in use are never dropped."""
+    work_dir: Path | None = None
+    """Folder of running attempts. Unset: a folder in `data_dir`."""
+
+    lease_s: Seconds = 30.0
+    """Seconds for which a worker holds a job; renewed three times in each."""
+    wanted_s: Seconds = 0.5
+    """Seconds between looks at whether a running job is still wanted."""
+    flush_s: Seconds = 0.5
+    """Seconds for which progress, metrics and log lines are gathered before they are written."""
+    grace_s: float = Field(20.0, ge=0)
+    """Seconds that a job told to stop has to write a checkpoint before it is killed."""
+    checkpoint_s: Seconds = 60.0
+    """Seconds between the checkpoints of a running job."""
+    sweep_s: Seconds = 2.0
+    """Seconds between sweeps for expired leases and ready jobs."""
+    heartbeat_s: Seconds = 5.0
+    """Seconds between a worker's reports that it is alive."""
+
+    @field_validator("queues", "gpus", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("data_dir", "data_root", "cache_dir", "work_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @model_validator(mode="after")
+    def _defaults(self) -> "Settings":
+        home = self.data_dir.expanduser().absolute()
+        self.data_dir = home
+        self.database_url = self.database_url or f"sqlite:///{home}/ledger.sqlite"
+        self.broker_url = self.broker_url or f"filesystem://{home}/broker"
+        self.store_url = self.store_url or f"file://{home}/store"
+        self.cache_dir = self.cache_dir or home / "cache"
+        self.work_dir = self.work_dir or home / "work"
+        if self.gpus and len(self.gpus) < self.slots * self.gpus_per_slot:
+            raise ValueError(
+                f"{self.slots} slots of {self.gpus_per_slot} need more GPUs than the {len(self.gpus)} given"
+            )
+        return self
