@@ -1,0 +1,49 @@
+# `make demo` and `make test` do all the set-up they need: a virtual environment in .venv, from pyproject.toml.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SOURCES := robxfer_core services migrations tests benchmarks
+
+.PHONY: demo test lint types imports slow peers bench clean
+.DEFAULT_GOAL := test
+
+demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
+	$(BIN)/robxfer run examples/quickstart.yaml --out out/quickstart
+
+test: lint types imports  ## Linters, types, import rules and every test but the slow ones
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: .venv/.dev
+	$(BIN)/basedpyright
+
+imports: .venv/.dev
+	$(BIN)/lint-imports
+
+slow: .venv/.dev  ## Tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+peers: .venv/.dev  ## Compare the attacks with torchattacks
+	$(PIP) torchattacks==3.3.0 --no-deps
+	$(BIN)/python -m pytest -m peers
+
+bench: .venv/.dev  ## Speed, measured
+	$(BIN)/python -m benchmarks
+
+.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable '.[api,worker]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(PIP) --editable '.[api,worker,dev]'
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"robxfer needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv out build dist *.egg-info
