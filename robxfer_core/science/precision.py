@@ -1,0 +1,14 @@
+"""Which arithmetic a job computes in."""
+
+import torch
+
+from robxfer_core.spec.fields import Precision
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context for the model's forward pass: bfloat16 where it is asked for, else plain float32.
+
+    One context for each forward pass that is trained through: a context keeps casted weights, and those casted without
+    gradients (by an attack's last look, say) would leave the weights without any.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

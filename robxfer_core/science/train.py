@@ -1,0 +1,167 @@
+"""Training a network, standard or adversarially (Madry et al. 2018)."""
+
+import json
+import math
+import time
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robxfer_core.spec.fields import Attack, ThreatModel
+from robxfer_core.spec.jobs import Train
+
+from . import models
+from .attack import pgd
+from .batches import augment, channel_moments, epoch_batches, split_stratified
+from .data.artifact import Images, load, to_unit
+from .evaluate import correct, share
+from .models import Network
+from .noise import image_seeds
+from .precision import autocast
+from .run import Input, Inputs, Run
+from .schedule import rate
+from .seeds import derive
+from .train_state import State
+
+HISTORY = 1000
+"""Epochs, the last ones, whose held-out accuracies are in result.json; history.json has all."""
+
+
+def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Train on a data set's training split and leave model.safetensors, model.json and history.json.
+
+    After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out. With `ema` the
+    average is what is measured and published. Resumes from its checkpoint at the very step, bit for bit. Raises
+    ValueError where data, architecture and `init` do not fit together, FloatingPointError where the training diverges.
+    """
+    data = load(inputs.one("dataset").path, "train")
+    kept, held = split_stratified(data.y, spec.holdout, derive(spec.seed, "holdout"))
+    if spec.epochs and len(kept) < 2:
+        raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
+    network = starting_network(spec, data, kept, inputs.maybe("init")).to(run.device)
+    state = State.start(network, spec.optimizer, averaged=spec.ema is not None)
+    if run.resume is not None:
+        state.restore(run.resume)
+    x, y = data.x.to(run.device), data.y.to(run.device)
+    images, seconds = 0, 0.0
+    # The same kernels every time: a training that was interrupted must end as one that was not.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        while state.epoch < spec.epochs:
+            batches = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch))
+            images += sum(map(len, batches[state.step :]))
+            began = time.perf_counter()
+            train_epoch(spec, state, x, y, batches, run)
+            loss = float(state.loss) / sum(map(len, batches))  # waits for the device: the time is that of the work
+            seconds += time.perf_counter() - began
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"epoch {state.epoch}: the training loss is {loss}; a smaller lr may help")
+            run.metric("train_loss", state.epoch, loss)
+            measure_held_out(spec, state, x[held], y[held], run)
+            state.epoch, state.step, state.loss = state.epoch + 1, 0, torch.zeros_like(state.loss)
+    card = models.save(state.published, run.out, threat=spec.threat, seed=spec.seed, epochs=spec.epochs)
+    (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust}))
+    return {
+        "model": card,
+        "holdout": {"clean": state.clean[-HISTORY:], "robust": state.robust[-HISTORY:]},
+        "images_per_s": round(images / seconds, 1) if seconds else 0.0,
+    }
+
+
+def starting_network(spec: Train, data: Images, kept: Tensor, init: Input | None) -> Network:
+    """The network before the first step, on the CPU.
+
+    From scratch it normalises by the moments of the training images. From another model it takes the body, the
+    normalisation and the input size (unless the spec says another), and, where the numbers of classes agree, the head.
+    """
+    classes, seed = len(data.classes), derive(spec.seed, "init")
+    channels, height, width = data.x.shape[1:]
+    if init is None:
+        if height != width and spec.arch.input_size is None:
+            raise ValueError(
+                f"arch.input_size: {data.name} has images of {height}x{width}; takes the side to resize to"
+            )
+        mean, std = channel_moments(data.x, kept)
+        return models.build(spec.arch, classes, channels, height, mean, std, seed)
+    if spec.epochs == 0:
+        raise ValueError("epochs: 0 leaves a random start, which `init` is not; takes 1 or more")
+    old = models.load(init.path)
+    if (old.arch.name, old.arch.width) != (spec.arch.name, spec.arch.width):
+        raise ValueError(
+            f"init: a {old.arch.name} of width {old.arch.width:g}, and arch is a {spec.arch.name} of width "
+            f"{spec.arch.width:g}; takes equal ones"
+        )
+    if channels not in (1, old.channels):
+        raise ValueError(f"init: a model of {old.channels} channels, and {data.name} has {channels}")
+    moments = old.mean.flatten().tolist(), old.std.flatten().tolist()
+    network = models.build(spec.arch, classes, old.channels, old.input_size, *moments, seed)
+    network.body.load_state_dict(old.body.state_dict())
+    if old.classes == classes:
+        network.head.load_state_dict(old.head.state_dict())
+    return network
+
+
+def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
+    """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x."""
+    noise, crops = derive(spec.seed, "attack", state.epoch), derive(spec.seed, "augment", state.epoch)
+    images, total = sum(map(len, batches)), len(batches) * spec.epochs
+    state.network.train()
+    for number in range(state.step, len(batches)):
+        places = batches[number].to(x.device)
+        images_in, labels = augment(to_unit(x[places]), spec.augment, image_seeds(crops, places)), y[places]
+        taken = state.epoch * len(batches) + number
+        for group in state.optimizer.param_groups:
+            group["lr"] = spec.optimizer.lr * rate(spec.optimizer.schedule, taken / total)
+        try:
+            state.loss += step(spec, state, images_in, labels, image_seeds(noise, places)) * len(places)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"epoch {state.epoch}, step {number}: {error}") from error
+        if spec.ema is not None:
+            state.update_average(spec.ema, taken + 1)
+        state.step = number + 1
+        done = state.epoch * images + min(state.step * spec.batch_size, images)
+        run.progress(done, spec.epochs * images, "images")
+        if run.checkpoint_due():
+            run.checkpoint(state.save)
+
+
+def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+    """One step on a batch, attacked first where eps > 0. Returns its mean loss, before the step, on the device."""
+    if spec.threat.eps > 0:
+        attack = spec.attack
+        with autocast(x.device, spec.precision):
+            x = pgd(
+                state.network,
+                x,
+                y,
+                spec.threat,
+                steps=attack.steps,
+                step_size=attack.step(spec.threat.eps),
+                random_start=attack.random_start,
+                restarts=attack.restarts,
+                seeds=seeds,
+            )
+    with autocast(x.device, spec.precision):
+        loss = F.cross_entropy(state.network(x).float(), y, label_smoothing=spec.label_smoothing)
+    state.optimizer.zero_grad()
+    loss.backward()
+    state.optimizer.step()
+    return loss.detach()
+
+
+def measure_held_out(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
+    """Add the accuracies on the held-out images to the state's history and to the metrics."""
+    if not len(y):
+        return
+    attack = Attack(steps=spec.holdout_attack_steps)
+    seed = derive(spec.seed, "holdout attack")
+
+    def accuracy(threat: ThreatModel) -> float:
+        return share(correct(state.published, x, y, threat, attack, seed=seed, precision=spec.precision))
+
+    state.clean.append(accuracy(ThreatModel(eps=0.0)))
+    run.metric("holdout_clean", state.epoch, state.clean[-1])
+    if spec.threat.eps > 0:
+        state.robust.append(accuracy(spec.threat))
+        run.metric("holdout_robust", state.epoch, state.robust[-1])
