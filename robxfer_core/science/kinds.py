@@ -38,7 +38,8 @@ def compute(kind: str, params: dict[str, Any], inputs: Inputs, run: Run) -> None
 
     `params` are the kind's parameters as JSON, with keys where the spec had references. Raises KeyError for an unknown
     kind, pydantic's ValidationError for parameters that do not fit, ValueError for a result that is too large, not JSON
-    or not finite, FileNotFoundError where the function left less than FILES, and whatever the kind's function raises (`Preempted` among it).
+    or not finite, FileNotFoundError where the function left less than FILES, and whatever the function raises
+    (`Preempted` among it).
     """
     spec = KINDS[kind].model_validate(params)
     result = _function(kind)(spec, inputs, run)
