@@ -1,0 +1,43 @@
+"""Alembic from code: no ini file, the url given, one migrator at a time."""
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+
+from .engine import MIGRATION_LOCK, advisory, connect, read, write
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database at the url up to a revision. Those that start at once wait for each other."""
+    _migrate(url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database at the url down to a revision (`base`: nothing is left)."""
+    _migrate(url, lambda config: command.downgrade(config, revision))
+
+
+def current(url: str) -> str | None:
+    """The revision that the database is at; None where it was never migrated."""
+    engine = connect(url)
+    try:
+        with read(engine) as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+
+
+def _migrate(url: str, step: Callable[[Config], None]) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("robxfer_core.migrations")).replace("%", "%%"))
+    engine = connect(url)
+    try:
+        with write(engine) as connection:
+            advisory(connection, MIGRATION_LOCK)
+            config.attributes["connection"] = connection
+            step(config)
+    finally:
+        engine.dispose()

@@ -1,0 +1,170 @@
+"""What follows from a change: arming jobs, ending attempts, ending experiments. Callers hold the job rows' locks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, distinct, exists, func, select, update
+
+from .engine import for_update, now
+from .events import experiment_event, job_event
+from .tables import attempts, edges, experiments, jobs, nodes
+
+BACKOFF_S = 5.0
+"""Pause before the first retry; doubled for each further one."""
+BACKOFF_LIMIT_S = 600.0
+LOSSES = 3
+"""Lost attempts after which a job has failed: by then it is likely the job that kills its workers."""
+SPENDING = frozenset({"failed", "out_of_memory", "timed_out"})
+"""Outcomes that spend a retry."""
+
+Lines = list[dict[str, Any]]
+
+
+def wanted(table: FromClause = jobs) -> ColumnElement[bool]:
+    """Whether a node of a live experiment names the job."""
+    live = and_(experiments.c.id == nodes.c.experiment_id, experiments.c.state == "running")
+    return exists().where(nodes.c.job_id == table.c.id, live)
+
+
+def arm(connection: Connection, job_ids: Sequence[str]) -> list[Row[Any]]:
+    """Give jobs a fresh budget: ready where all inputs are done, else waiting. Returns (id, state, queue)."""
+    if not job_ids:
+        return []
+    source = jobs.alias("source")
+    missing = (
+        select(func.count(distinct(edges.c.input_job_id)))
+        .join(source, source.c.id == edges.c.input_job_id)
+        .where(edges.c.job_id == jobs.c.id, source.c.state != "done")
+        .scalar_subquery()
+    )
+    armed = (
+        update(jobs)
+        .where(jobs.c.id.in_(job_ids))
+        .values(
+            missing=missing,
+            state=case((missing == 0, "ready"), else_="waiting"),
+            ready_at=case((missing == 0, now())),
+            failures=0,
+            losses=0,
+            not_before=0.0,
+            progress=None,
+            error=None,
+            ended_at=None,
+        )
+    )
+    return list(connection.execute(armed.returning(jobs.c.id, jobs.c.state, jobs.c.queue)))
+
+
+def weigh(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Give jobs that are not done the largest priority, deadline and retries that live experiments want."""
+    live = (
+        select(func.max(nodes.c.priority), func.max(nodes.c.deadline_s), func.max(nodes.c.retries))
+        .join(experiments, experiments.c.id == nodes.c.experiment_id)
+        .where(nodes.c.job_id == jobs.c.id, experiments.c.state == "running")
+    )
+    largest = {
+        name: live.with_only_columns(func.max(nodes.c[name]), maintain_column_froms=True).scalar_subquery()
+        for name in ("priority", "deadline_s", "retries")
+    }
+    connection.execute(
+        update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(("done", "failed")), wanted()).values(largest)
+    )
+
+
+def count_down(connection: Connection, job_id: str) -> list[Row[Any]]:
+    """Tell the job's dependents that it is done. Returns (id, project_id) of those that became ready.
+
+    The dependents are locked in a statement of their own: were they only updated, two parents that end at once would
+    each miss the other's count.
+    """
+    dependents = select(edges.c.job_id).where(edges.c.input_job_id == job_id)
+    waiting = select(jobs.c.id).where(jobs.c.id.in_(dependents), jobs.c.state == "waiting")
+    locked = connection.scalars(for_update(waiting.order_by(jobs.c.depth, jobs.c.id))).all()
+    if not locked:
+        return []
+    last = jobs.c.missing == 1
+    counted = (
+        update(jobs)
+        .where(jobs.c.id.in_(locked))
+        .values(
+            missing=jobs.c.missing - 1,
+            state=case((last, "ready"), else_="waiting"),
+            ready_at=case((last, now())),
+        )
+        .returning(jobs.c.id, jobs.c.project_id, jobs.c.state)
+    )
+    return [row for row in connection.execute(counted) if row.state == "ready"]
+
+
+def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict[str, Any] | None) -> Lines:
+    """End a running job's attempt otherwise than by success: ready again, failed, or cancelled. Returns the event.
+
+    A job that would be ready again but that nobody wants by now is cancelled.
+    """
+    failures = job.failures + (outcome in SPENDING)
+    losses = job.losses + (outcome == "lost")
+    spends = outcome in SPENDING
+    failed = outcome == "out_of_memory" or (spends and failures > job.retries) or losses >= LOSSES
+    pause = min(BACKOFF_S * 2 ** (failures - 1), BACKOFF_LIMIT_S) if spends and not failed else 0.0
+    state = connection.scalar(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(
+            state="failed" if failed else case((wanted(), "ready"), else_="cancelled"),
+            outcome=outcome,
+            error=error,
+            failures=failures,
+            losses=losses,
+            not_before=now() + pause if pause else 0.0,
+            lease_until=None,
+            progress=None,
+            ready_at=now(),
+            ended_at=now(),
+        )
+        .returning(jobs.c.state)
+    )
+    close_attempt(connection, job.id, job.attempt, outcome, error)
+    return [job_event(job.project_id, job.id, state=state, attempt=job.attempt, outcome=outcome, error=error)]
+
+
+def close_attempt(
+    connection: Connection, job_id: str, attempt: int, outcome: str, error: dict[str, Any] | None = None
+) -> None:
+    """Write how an attempt ended."""
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
+        .values(ended_at=now(), outcome=outcome, error=error)
+    )
+
+
+def end_experiments(connection: Connection, *which: ColumnElement[bool]) -> Lines:
+    """End those of the live experiments of which nothing can run. Returns their events.
+
+    Nothing can run where no job is ready or running: a plan holds the inputs of all its jobs, so one that waits then
+    waits, at last, for one that failed. The experiments are locked in a statement of their own: of two jobs that end
+    at once, the second must see the first.
+    """
+    live = select(experiments.c.id).where(experiments.c.state == "running", *which).order_by(experiments.c.id)
+    locked = connection.scalars(for_update(live)).all()
+    if not locked:
+        return []
+    member = and_(nodes.c.experiment_id == experiments.c.id, jobs.c.id == nodes.c.job_id)
+    ended = (
+        update(experiments)
+        .where(
+            experiments.c.id.in_(locked),
+            ~exists().where(member, jobs.c.state.in_(("ready", "running"))),
+        )
+        .values(
+            state=case((exists().where(member, jobs.c.state != "done"), "failed"), else_="done"),
+            ended_at=now(),
+        )
+        .returning(experiments.c.id, experiments.c.project_id, experiments.c.state)
+    )
+    return [experiment_event(row.project_id, row.id, state=row.state) for row in connection.execute(ended)]
+
+
+def having(job_ids: Sequence[str]) -> ColumnElement[bool]:
+    """Experiments that name any of the jobs."""
+    return experiments.c.id.in_(select(nodes.c.experiment_id).where(nodes.c.job_id.in_(job_ids)))

@@ -1,0 +1,214 @@
+"""All tables. Times are seconds since the epoch by the database's clock; ids are sortable text (see ids.py).
+
+Migrations say the same (a test compares them). JSON is plain JSON: nothing is searched inside it.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+JOB_STATES = ("waiting", "ready", "running", "done", "failed", "cancelled")
+EXPERIMENT_STATES = ("running", "done", "failed", "cancelled")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Id = String(40)
+Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only in a column of type INTEGER
+Json = JSON(none_as_null=True)
+
+
+def _state(states: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint("state in ({})".format(", ".join(f"'{state}'" for state in states)), name="state")
+
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("quota", Integer),  # jobs that may run at once; none: as many as there are slots
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("spec", Json, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    _state(EXPERIMENT_STATES),
+    Index(None, "project_id", "id"),
+    Index(None, "project_id", "name", "id"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("experiment_id", Id, ForeignKey("experiments.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index(None, "name", "value"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("depth", Integer, nullable=False),  # 1 + the largest of its inputs'; locks are taken in its order
+    Column("kind", Text, nullable=False),
+    Column("recipe", Integer, nullable=False),
+    Column("params", Json, nullable=False),
+    Column("artifact_type", Text, nullable=False),
+    Column("flops", Double, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("deadline_s", Double, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("missing", Integer, nullable=False),  # inputs not done; kept while the job waits
+    Column("not_before", Double, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),  # the number of the last one: the fence
+    Column("worker_id", Text),
+    Column("lease_until", Double),
+    Column("progress", Json),
+    Column("checkpoint", Json),
+    Column("outcome", Text),  # of the last attempt that ended
+    Column("error", Json),
+    Column("artifact_id", Id),
+    Column("created_at", Double, nullable=False),
+    Column("ready_at", Double),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    _state(JOB_STATES),
+    UniqueConstraint("project_id", "key"),
+    Index(None, "state", "queue"),
+)
+
+edges = Table(
+    "edges",
+    metadata,
+    Column("job_id", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("field", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("input_job_id", Id, ForeignKey("jobs.id"), nullable=False),
+    Index(None, "input_job_id"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("experiment_id", Id, ForeignKey("experiments.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("job_id", Id, ForeignKey("jobs.id"), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("deadline_s", Double, nullable=False),
+    Column("retries", Integer, nullable=False),
+    UniqueConstraint("experiment_id", "name"),
+    Index(None, "job_id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("worker_id", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("outcome", Text),
+    Column("error", Json),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("job_id", Id, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("manifest", Json, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
+    UniqueConstraint("job_id", "attempt"),
+    Index(None, "project_id", "type", "id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("experiment_id", Id, ForeignKey("experiments.id")),
+    Column("job_id", Id, ForeignKey("jobs.id")),
+    Column("at", Double, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", Json, nullable=False),
+    Index(None, "experiment_id", "id"),
+    Index(None, "job_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("job_id", Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("value", Double),  # none: was not a finite number
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("queues", Json, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("datasets", Json, nullable=False),
+    Column("state", String(16), nullable=False),  # live or gone
+    Column("seen_at", Double, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("project_id", Id, ForeignKey("projects.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_sha256", String(64), nullable=False),
+    Column("experiment_id", Id, nullable=False),
+    Column("at", Double, nullable=False),
+)
