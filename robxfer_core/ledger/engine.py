@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,6 +28,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from .tables import jobs
+
+Ts = TypeVarTuple("Ts")
 
 EVENTS_LOCK = 0x726F6201
 CLAIMS_LOCK = 0x726F6202
@@ -121,7 +123,7 @@ def lock_jobs(
     return list(connection.execute(for_update(rows, skip_locked)))
 
 
-def for_update(rows: Select[Any], skip_locked: bool = False) -> Select[Any]:
+def for_update(rows: Select[*Ts], skip_locked: bool = False) -> Select[*Ts]:
     """Lock the rows, but let others refer to them by foreign key."""
     return rows.with_for_update(key_share=True, skip_locked=skip_locked)
 

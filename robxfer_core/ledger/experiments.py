@@ -60,7 +60,7 @@ def submit(
         _move(connection, rows, distinct)
         armed = arm(connection, [row.id for row in rows if row.key in new or row.state in ("failed", "cancelled")])
         weigh(connection, list(ids.values()))
-        counts = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
+        counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
         lines = [experiment_event(project_id, experiment_id, state="running", **counts)]
         again = {row.id for row in rows if row.key not in new}
         lines += [job_event(project_id, row.id, state=row.state) for row in armed if row.id in again]
@@ -181,7 +181,7 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
 
 def _insert_edges(connection: Connection, new: list[Node], ids: dict[str, str]) -> None:
     rows = [
-        {"job_id": ids[node.key], "field": ref.field, "index": ref.index, "input_job_id": ids[ref.key]}
+        {"job_id": ids[node.key], "field": ref.field, "position": ref.index, "input_job_id": ids[ref.key]}
         for node in new
         for ref in node.inputs
     ]

@@ -141,7 +141,7 @@ def claim(engine: Engine, worker_id: str, queues: Sequence[str], lease_s: float,
 def _inputs(connection: Connection, job_id: str) -> list[ClaimInput]:
     columns = (
         edges.c.field,
-        edges.c.index,
+        edges.c.position,
         jobs.c.key,
         jobs.c.project_id,
         artifacts.c.job_id,
@@ -154,10 +154,10 @@ def _inputs(connection: Connection, job_id: str) -> list[ClaimInput]:
         .join(jobs, jobs.c.id == edges.c.input_job_id)
         .join(artifacts, artifacts.c.id == jobs.c.artifact_id)
         .where(edges.c.job_id == job_id)
-        .order_by(edges.c.field, edges.c.index)
+        .order_by(edges.c.field, edges.c.position)
     )
     return [
-        ClaimInput(r.field, r.index, r.key, r.id, prefix_of(r.project_id, r.job_id, r.attempt), r.manifest)
+        ClaimInput(r.field, r.position, r.key, r.id, prefix_of(r.project_id, r.job_id, r.attempt), r.manifest)
         for r in rows
     ]
 

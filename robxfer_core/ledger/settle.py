@@ -26,7 +26,7 @@ def wanted(table: FromClause = jobs) -> ColumnElement[bool]:
     return exists().where(nodes.c.job_id == table.c.id, live)
 
 
-def arm(connection: Connection, job_ids: Sequence[str]) -> list[Row[Any]]:
+def arm(connection: Connection, job_ids: Sequence[str]) -> list[Any]:
     """Give jobs a fresh budget: ready where all inputs are done, else waiting. Returns (id, state, queue)."""
     if not job_ids:
         return []
@@ -71,7 +71,7 @@ def weigh(connection: Connection, job_ids: Sequence[str]) -> None:
     )
 
 
-def count_down(connection: Connection, job_id: str) -> list[Row[Any]]:
+def count_down(connection: Connection, job_id: str) -> list[Any]:
     """Tell the job's dependents that it is done. Returns (id, project_id) of those that became ready.
 
     The dependents are locked in a statement of their own: were they only updated, two parents that end at once would
