@@ -1,0 +1,265 @@
+"""The command line. Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was wrong, 4 the server
+could not be reached (3 is kept for gates that were breached).
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
+from robxfer_core.spec.wire import ExperimentView
+
+from . import show, stack
+from .attach import Need, NothingRuns, Target, service
+from .follow import follow
+
+FAILED, WRONG, UNREACHABLE = 1, 2, 4
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Does adversarial robustness help a network transfer?"
+)
+console, errors = Console(), Console(stderr=True)
+
+Server = Annotated[
+    str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
+]
+Token = Annotated[
+    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="bearer token for the service", show_envvar=True)
+]
+DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+HERE = Path("robxfer-data")
+
+
+@app.command()
+def run(
+    spec: Path, out: Annotated[Path, typer.Option(help="folder for what comes out")],
+    server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
+) -> None:  # fmt: skip
+    """Submit a spec, follow it to its end and download its reports."""
+    body = _read(spec)
+    with _service(server, token, data_dir, "worker") as client:
+        submitted = client.submit(body, _media(spec))
+        ended = _follow(client, submitted.id, json)
+        files = _download(client, ended, out) if ended.state == "done" else []
+        reports = [_loads(file) for file in files if file.name == "report.json"]
+    if json:
+        _print({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
+    else:
+        for report in reports:
+            show.verdicts(report, console)
+        show.written(out, files, console)
+    _exit(ended)
+
+
+@app.command()
+def plan(spec: Path, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
+    """Show what a spec would compute, what is done already, what it could detect and what it costs."""
+    with _service(server, token, data_dir, "api") as client:
+        view = client.plan(_read(spec), _media(spec))
+    _print(view) if json else show.plan(view, console)
+
+
+@app.command()
+def submit(
+    spec: Path, wait: Annotated[bool, typer.Option(help="follow it to its end")] = False,
+    server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
+) -> None:  # fmt: skip
+    """Submit a spec; with --wait, follow it to its end."""
+    with _service(server, token, data_dir, "worker" if wait else "running") as client:
+        submitted = client.submit(_read(spec), _media(spec))
+        ended: ExperimentView = _follow(client, submitted.id, json) if wait else submitted
+    _print(ended) if json else console.print(ended.id, highlight=False)
+    if wait:
+        _exit(ended)
+
+
+@app.command()
+def watch(id: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
+    """Follow an experiment to its end."""
+    with _service(server, token, data_dir, "worker") as client:
+        ended = _follow(client, id, json)
+    _print(ended) if json else show.experiment(ended, console)
+    _exit(ended)
+
+
+@app.command("list")
+def list_(
+    state: str | None = None, name: str | None = None,
+    label: Annotated[str | None, typer.Option(help="key=value")] = None,
+    limit: int = 20, cursor: str | None = None,
+    server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
+) -> None:  # fmt: skip
+    """List experiments, newest first."""
+    with _service(server, token, data_dir, "api") as client:
+        page = client.list(state=state, name=name, label=label, limit=limit, cursor=cursor)
+    _print(page) if json else show.experiments(page, console)
+
+
+@app.command("show")
+def show_(id: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
+    """Show an experiment and the states of its jobs."""
+    with _service(server, token, data_dir, "api") as client:
+        view = client.get(id)
+    _print(view) if json else show.experiment(view, console)
+
+
+@app.command()
+def cancel(id: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
+    """End an experiment; jobs that no other needs are stopped."""
+    _act(lambda client: client.cancel(id), server, token, data_dir, json)
+
+
+@app.command()
+def retry(id: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
+    """Run an experiment's failed and cancelled jobs again, with a fresh budget."""
+    _act(lambda client: client.retry(id), server, token, data_dir, json)
+
+
+@app.command()
+def pull(
+    artifact: str, dest: Path, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False
+) -> None:
+    """Download an artifact's files, each verified by its sha256."""
+    with _service(server, token, data_dir, "api") as client:
+        files = client.download(artifact, dest)
+    _print([str(file) for file in files]) if json else show.written(dest, list(files), console)
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir: DataDir = HERE) -> None:
+    """Run the embedded stack (API, worker and web page) until interrupted."""
+
+    def announce(answer: dict[str, Any]) -> None:
+        if "url" in answer:
+            console.print(f"robxfer listens on {answer['url']} (data in {data_dir.absolute()})", highlight=False)
+        else:
+            errors.print(answer["error"], style="red", highlight=False)
+            raise typer.Exit(WRONG)
+
+    stack.host(data_dir.absolute(), worker=True, port=port, wait_for_lock=False, announce=announce)
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker by the settings of the environment (ROBXFER_*)."""
+    from robxfer_core.settings import Settings
+    from robxfer_worker.worker import main as work
+
+    settings = Settings()
+    work(settings, settings.queues, settings.slots)
+
+
+@app.command()
+def api() -> None:
+    """Run the API by the settings of the environment (ROBXFER_*)."""
+    from robxfer_api.serve import serve
+    from robxfer_core.settings import Settings
+
+    serve(Settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database of the settings (ROBXFER_DATABASE_URL) to the newest schema."""
+    from robxfer_core.ledger.migrate import upgrade
+    from robxfer_core.settings import Settings
+
+    upgrade(Settings().database_url)
+
+
+def main() -> None:
+    """Entry point: errors become a message and an exit status."""
+    try:
+        app()
+    except ApiError as error:
+        _refused(error)
+        sys.exit(WRONG if error.problem.status < 500 else UNREACHABLE)
+    except (NothingRuns, DownloadError) as error:
+        errors.print(str(error), style="red", highlight=False)
+        sys.exit(WRONG)
+    except (Unreachable, stack.StackError) as error:
+        errors.print(f"could not reach the service: {error}", style="red", highlight=False)
+        sys.exit(UNREACHABLE)
+
+
+def _service(server: str | None, token: str | None, data_dir: Path, need: Need) -> Any:
+    return service(Target(server, token, data_dir.absolute()), need)
+
+
+def _act(
+    act: Callable[[Client], ExperimentView], server: str | None, token: str | None, data_dir: Path, json: bool
+) -> None:
+    with _service(server, token, data_dir, "api") as client:
+        view = act(client)
+    _print(view) if json else show.experiment(view, console)
+
+
+def _follow(client: Client, id: str, json: bool) -> ExperimentView:
+    try:
+        return follow(client, id, errors if json else console)
+    except KeyboardInterrupt:
+        errors.print(f"\nno longer following; go on with `robxfer watch {id}`, end it with `robxfer cancel {id}`")
+        sys.exit(130)
+
+
+def _download(client: Client, ended: ExperimentView, out: Path) -> list[Path]:
+    """The report artifacts: in `out` where there is one, else each in a folder of its node's name."""
+    reports = [node for node in ended.nodes if node.kind == "report" and node.artifact_id]
+    files: list[Path] = []
+    for node in reports:
+        dest = out if len(reports) == 1 else out / node.name
+        files += client.download(str(node.artifact_id), dest)
+    return files
+
+
+def _read(spec: Path) -> bytes:
+    try:
+        return spec.read_bytes()
+    except OSError as error:
+        errors.print(f"{spec}: {error.strerror}", style="red", highlight=False)
+        sys.exit(WRONG)
+
+
+def _media(spec: Path) -> Literal["yaml", "json"]:
+    return "json" if spec.suffix == ".json" else "yaml"
+
+
+def _loads(file: Path) -> dict[str, Any]:
+    import json
+
+    return json.loads(file.read_text())
+
+
+def _print(value: Any) -> None:
+    import json
+
+    ready = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    sys.stdout.write(json.dumps(ready, indent=2) + os.linesep)
+
+
+def _refused(error: ApiError) -> None:
+    problem = error.problem
+    errors.print(
+        f"{problem.title}: {problem.detail}" if problem.detail else problem.title, style="red", highlight=False
+    )
+    for item in problem.errors:
+        errors.print(f"  {item.at or 'spec'}: got {item.got}; takes {item.takes}", markup=False, highlight=False)
+
+
+def _exit(ended: ExperimentView) -> None:
+    if ended.state != "done":
+        errors.print(
+            f"the experiment {ended.state}: `robxfer show {ended.id}`, `robxfer retry {ended.id}`", style="red"
+        )
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

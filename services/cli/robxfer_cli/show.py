@@ -1,0 +1,113 @@
+"""Tables: what commands print for people."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from robxfer_core.spec.wire import ExperimentRow, ExperimentView, Page, PlanView
+
+COLOURS = {
+    "done": "green", "running": "cyan", "ready": "cyan", "waiting": "dim", "failed": "red", "cancelled": "yellow",
+    "helps": "green", "hinders": "red", "mixed": "yellow", "no_difference": "blue", "not_shown": "dim", "unusable": "magenta",
+}  # fmt: skip
+
+
+def verdicts(report: dict[str, Any], console: Console) -> None:
+    """The table that a study ends with: does robustness help, target by target."""
+    table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
+    for column in ("target", "variant", "verdict", "at eps", "difference", "interval"):
+        table.add_column(column, justify="right" if column in ("at eps", "difference") else "left")
+    for row in report.get("verdicts", []):
+        table.add_row(
+            str(row["target"]),
+            str(row["variant"]),
+            coloured(str(row["verdict"])),
+            _number(row.get("level"), "g"),
+            _points(row.get("difference")),
+            "" if row.get("low") is None else f"{_points(row['low'])} to {_points(row['high'])}",
+        )
+    console.print(table)
+
+
+def written(folder: Path, files: list[Path], console: Console) -> None:
+    """The paths of what was written."""
+    for file in sorted(files):
+        console.print(str(file), highlight=False, soft_wrap=True)
+
+
+def experiments(page: Page[ExperimentRow], console: Console) -> None:
+    table = Table()
+    for column in ("id", "name", "state", "jobs", "created"):
+        table.add_column(column)
+    for row in page.items:
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(row.jobs.items()) if n)
+        table.add_row(row.id, row.name, coloured(row.state), counts, _when(row.created_at))
+    console.print(table)
+    if page.next:
+        console.print(f"more: --cursor {page.next}", highlight=False)
+
+
+def experiment(view: ExperimentView, console: Console) -> None:
+    """One experiment: its jobs, a line for each job of the spec."""
+    console.print(Text.assemble((view.name, "bold"), "  ", view.id, "  ", coloured(view.state)))
+    groups: dict[str, dict[str, int]] = {}
+    for node in view.nodes:
+        counts = groups.setdefault(f"{node.group}|{node.kind}", {})
+        counts[node.state] = counts.get(node.state, 0) + 1
+    table = Table()
+    for column in ("job", "kind", "nodes", "states"):
+        table.add_column(column, justify="right" if column == "nodes" else "left")
+    for group, counts in groups.items():
+        name, kind = group.split("|")
+        states = Text(", ").join(Text(f"{n} ") + coloured(state) for state, n in counts.items())
+        table.add_row(name, kind, str(sum(counts.values())), states)
+    console.print(table)
+
+
+def plan(view: PlanView, console: Console) -> None:
+    """The graph of a plan by jobs of the spec, what is done already, the detectable effect and the cost."""
+    table = Table(title=f"{view.name}: {sum(g.nodes for g in view.groups)} nodes", title_justify="left")
+    for column in ("job", "kind", "nodes", "done", "GFLOP", "after"):
+        table.add_column(column, justify="right" if column in ("nodes", "done", "GFLOP") else "left", overflow="fold")
+    for group in view.groups:
+        done = f"{group.done}/{group.jobs}"
+        table.add_row(
+            group.name, group.kind, str(group.nodes), done, f"{group.flops / 1e9:,.0f}", ", ".join(group.after)
+        )
+    console.print(table)
+    for report, effect in (view.detectable_effect or {}).items():
+        console.print(Tree(f"{report}: detectable effect {_points(effect.get('effect'))}: {effect.get('basis', '')}"))
+    cost = view.cost
+    seconds = f"{span(cost.wall_seconds)} on {cost.slots} slots ({span(cost.seconds)} of one slot)"
+    console.print(f"cost: {cost.flops / 1e12:,.2f} TFLOP, about {seconds}", highlight=False)
+    console.print(f"basis: {cost.basis}", highlight=False, soft_wrap=True)
+
+
+def coloured(word: str) -> Text:
+    return Text(word, COLOURS.get(word, ""))
+
+
+def span(seconds: float | None) -> str:
+    """Seconds as people say them."""
+    if seconds is None:
+        return "an unknown time"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _points(value: Any) -> str:
+    return "" if value is None else f"{100 * float(value):+.1f} points"
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if value is None else format(float(value), form)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
