@@ -14,8 +14,10 @@ from robxfer_core.spec.jobs import Train
 
 from . import models
 from .attack import pgd
-from .batches import augment, channel_moments, epoch_batches, split_stratified
+from .batches import channel_moments, epoch_batches
 from .data.artifact import Images, load, to_unit
+from .data.augment import augment
+from .data.subset import stratified_split
 from .evaluate import correct, share
 from .models import Network
 from .noise import image_seeds
@@ -37,7 +39,8 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     ValueError where data, architecture and `init` do not fit together, FloatingPointError where the training diverges.
     """
     data = load(inputs.one("dataset").path, "train")
-    kept, held = split_stratified(data.y, spec.holdout, derive(spec.seed, "holdout"))
+    parts = stratified_split(data.y.numpy(), spec.holdout, derive(spec.seed, "holdout"))
+    kept, held = (torch.from_numpy(places) for places in parts)
     if spec.epochs and len(kept) < 2:
         raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
     network = starting_network(spec, data, kept, inputs.maybe("init")).to(run.device)
@@ -104,12 +107,13 @@ def starting_network(spec: Train, data: Images, kept: Tensor, init: Input | None
 
 def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
     """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x."""
-    noise, crops = derive(spec.seed, "attack", state.epoch), derive(spec.seed, "augment", state.epoch)
+    noise = derive(spec.seed, "attack", state.epoch)
     images, total = sum(map(len, batches)), len(batches) * spec.epochs
     state.network.train()
     for number in range(state.step, len(batches)):
         places = batches[number].to(x.device)
-        images_in, labels = augment(to_unit(x[places]), spec.augment, image_seeds(crops, places)), y[places]
+        crops = torch.Generator().manual_seed(derive(spec.seed, "augment", state.epoch, number))
+        images_in, labels = to_unit(augment(x[places], spec.augment, crops)), y[places]
         taken = state.epoch * len(batches) + number
         for group in state.optimizer.param_groups:
             group["lr"] = spec.optimizer.lr * rate(spec.optimizer.schedule, taken / total)
