@@ -1,6 +1,6 @@
 """Linear heads on a fixed representation, many of them trained together as one batched computation.
 
-Each head is the minimiser's path of torch.optim.SGD on torch.nn.Linear: cross-entropy averaged over a batch, momentum
+Each head goes the way of torch.optim.SGD on torch.nn.Linear: cross-entropy averaged over a batch, momentum
 without dampening, weight decay on weights and bias alike, a last batch that may be smaller. The gradient is written out
 (softmax - one-hot), so that a step is nine tensor operations for all heads, with no autograd and no synchronisation.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..spec.fields import Schedule
+from robxfer_core.spec.fields import Schedule
+
 from .schedule import rate
 from .seeds import derive
 
@@ -83,7 +84,7 @@ def train_heads(
     """Train every head; those with equally many images together, so that an epoch is an epoch for each of them.
 
     The result depends on a head alone, up to the rounding of sums, not on those it is trained with. `progress` is told
-    of epochs done and in all. Where `test` has no images its accuracies are NaN.
+    of epochs done and in all, a group's one after another's.
     """
     groups: dict[int, list[int]] = {}
     for index, head in enumerate(heads):
@@ -127,7 +128,8 @@ def _train_group(
     minus_one = torch.full((count, batch_size, 1), -1.0, device=device)
     chunk = max(1, CHUNK // (count * (width + 1) * batch_size)) * batch_size
     steps = -(-n // batch_size)
-    losses, right, first = [], [], torch.empty(0)
+    losses, right = [], []
+    first = correct = torch.empty(0)
     step = 0
     for epoch in range(epochs):
         order = images.gather(1, _orders(heads, n, epoch)).to(device, non_blocking=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from ..spec.fields import Schedule
+from robxfer_core.spec.fields import Schedule
 
 
 def rate(schedule: Schedule, done: float) -> float:

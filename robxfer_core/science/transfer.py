@@ -1,0 +1,194 @@
+"""Fixed-feature transfer: the representation of every image, and linear heads that learn on it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robxfer_core.spec.jobs import Features, Transfer
+
+from . import models
+from .attack import evaluating
+from .data.artifact import load, to_unit
+from .data.subset import stratified_order, stratified_split
+from .evaluate import packed, share
+from .heads import Head, Images, Trained, train_heads
+from .logistic import asymptote
+from .precision import autocast
+from .run import Inputs, Run
+from .seeds import derive
+
+BATCH = 256
+RESULT_BYTES = 60 * 1024
+"""Most bytes that the curves may fill of a result.json of 64 KiB."""
+
+
+def features(spec: Features, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Leave R(x) of both splits: {train,test}_x.npy, float32 [n, r], and {train,test}_y.npy, int64 [n].
+
+    Raises ValueError where the images do not fit the network, FloatingPointError naming split and image where R(x) is
+    not finite.
+    """
+    network = models.load(inputs.one("model").path).to(run.device)
+    splits = {split: load(inputs.one("dataset").path, split) for split in ("train", "test")}
+    total = sum(len(data.x) for data in splits.values())
+    done = 0
+    with evaluating(network), torch.no_grad():
+        for split, data in splits.items():
+            parts: list[Tensor] = []
+            for images in data.x.split(BATCH):
+                with autocast(network.mean.device, spec.precision):
+                    represented = network.represent(to_unit(images.to(run.device))).float().cpu()
+                _check_finite(represented, split, BATCH * len(parts))
+                parts.append(represented)
+                done += len(images)
+                run.progress(done, total, "images")
+            np.save(run.out / f"{split}_x.npy", torch.cat(parts).numpy())
+            np.save(run.out / f"{split}_y.npy", data.y.numpy())
+    train, test = splits["train"], splits["test"]
+    return {
+        "model": models.read_card(inputs.one("model").path).model_dump(mode="json"),
+        "data": {
+            "name": train.name,
+            "variant": train.variant,
+            "n_train": len(train.y),
+            "n_test": len(test.y),
+            "classes": len(train.classes),
+        },
+    }
+
+
+def _check_finite(represented: Tensor, split: str, first: int) -> None:
+    finite = represented.isfinite().all(1)
+    if not finite.all():
+        image = first + int((~finite).nonzero()[0])
+        raise FloatingPointError(f"the representation of image {image} of the {split} split is not finite")
+
+
+def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Learning curves of linear heads on features, a tuned head, and what heads tend to (`logistic.asymptote`).
+
+    The curves share one learning rate and weight decay: for each training-set size, raw and standardised features. The
+    tuned head's are chosen on a validation part of the training split; no choice sees the test split.
+    """
+    found = inputs.one("features")
+    about = json.loads((found.path / "result.json").read_text())
+    classes: int = about["data"]["classes"]
+    train, test = (_read(found.path, split, run.device) for split in ("train", "test"))
+    labels = train.y.cpu().numpy()
+    sizes = [*sorted(set(spec.sizes) - {len(labels)}), len(labels)]
+    _check(spec, sizes, len(test.y))
+
+    order = torch.from_numpy(stratified_order(labels, derive(spec.seed, "subset")))
+    curves = [
+        Head(order[:size], spec.lr, spec.weight_decay, spec.seed, standardised)
+        for size in sizes
+        for standardised in (False, True)
+    ]
+    fit, held = map(torch.from_numpy, stratified_split(labels, spec.validation, derive(spec.seed, "validation")))
+    candidates = [Head(fit, lr, decay, spec.seed) for lr in spec.tune_lr for decay in spec.tune_weight_decay]
+    passes = spec.epochs * (len(sizes) + 2)  # over the curves' sizes, then the candidates, then the best of them
+
+    def learn(heads: list[Head], scored: Images, before: int) -> list[Trained]:
+        trained = train_heads(
+            train,
+            scored,
+            classes,
+            heads,
+            epochs=spec.epochs,
+            batch_size=spec.batch_size,
+            momentum=spec.momentum,
+            schedule=spec.schedule,
+            progress=lambda done, _: run.progress(before * spec.epochs + done, passes, "epochs"),
+        )
+        _check_losses(heads, trained)
+        return trained
+
+    learnt = learn(curves, test, 0)
+    for epoch, accuracy in enumerate(learnt[-2].test):
+        run.metric("test_accuracy", epoch, accuracy)
+    unseen = Images(train.x[held.to(run.device)], train.y[held.to(run.device)])
+    tried = [head.test[-1] for head in learn(candidates, unseen, len(sizes))]
+    best = max(range(len(tried)), key=tried.__getitem__)
+    chosen = candidates[best]
+    (tuned,) = learn([Head(order, chosen.lr, chosen.weight_decay, spec.seed)], test, len(sizes) + 1)
+    return {
+        "model": about["model"],
+        "data": about["data"],
+        "features_key": found.key,
+        "curves": [_curve(head, trained) for head, trained in zip(curves, learnt, strict=True)],
+        "asymptote": {
+            name: _asymptote(train, test, fit.to(run.device), held.to(run.device), classes, name == "standardised")
+            for name in ("raw", "standardised")
+        },
+        "tuned": {
+            "best": {"lr": chosen.lr, "weight_decay": chosen.weight_decay},
+            "validation": _short(tried[best]),
+            "test": _short(tuned.test[-1]),
+            "table": [
+                {"lr": head.lr, "weight_decay": head.weight_decay, "validation": _short(accuracy)}
+                for head, accuracy in zip(candidates, tried, strict=True)
+            ],
+        },
+        "seed": spec.seed,
+    }
+
+
+def _read(folder: Path, split: str, device: str) -> Images:
+    x, y = (np.load(folder / f"{split}_{part}.npy", allow_pickle=False) for part in "xy")
+    _check_finite(torch.from_numpy(x), split, 0)
+    return Images(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))
+
+
+def _check(spec: Transfer, sizes: list[int], n_test: int) -> None:
+    n = sizes[-1]
+    if max(sizes) > n:
+        raise ValueError(f"sizes: got {max(sizes)}; takes at most {n}, the images of the training split")
+    if not 0 < round(spec.validation * n) < n:
+        raise ValueError(f"validation: {spec.validation:g} of {n} training images leaves a part without images")
+    room = 2 * len(sizes) * (2 * spec.epochs * 9 + 2 * math.ceil(n_test / 8) * 4 / 3)
+    if room > RESULT_BYTES:
+        raise ValueError(
+            f"{2 * len(sizes)} curves of {spec.epochs} epochs on {n_test} test images take about {room:.0f} bytes of a "
+            f"result, which has room for {RESULT_BYTES}; take fewer sizes, epochs or test images"
+        )
+
+
+def _check_losses(heads: list[Head], trained: list[Trained]) -> None:
+    for head, curve in zip(heads, trained, strict=True):
+        if not math.isfinite(curve.train_loss[-1]):
+            raise FloatingPointError(
+                f"the head of lr {head.lr:g} and weight decay {head.weight_decay:g} on {len(head.images)} images "
+                f"diverged; takes smaller ones"
+            )
+
+
+def _short(value: float) -> float:
+    return round(value, 6)
+
+
+def _curve(head: Head, trained: Trained) -> dict[str, Any]:
+    return {
+        "n": len(head.images),
+        "standardised": head.standardised,
+        "train_loss": [float(f"{loss:.4g}") for loss in trained.train_loss],
+        "test": [_short(accuracy) for accuracy in trained.test],
+        "correct_first": packed(trained.correct_first),
+        "correct_last": packed(trained.correct_last),
+    }
+
+
+def _asymptote(
+    train: Images, test: Images, fit: Tensor, held: Tensor, classes: int, standardised: bool
+) -> dict[str, Any]:
+    found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised)
+    return {
+        "test": _short(share(found.correct)),
+        "l2": found.l2,
+        "validation": _short(found.validation),
+        "converged": found.converged,
+    }
