@@ -1,5 +1,7 @@
 """What a job's function is given: its inputs, and the little it may do to the outside world."""
 
+import atexit
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -79,8 +81,9 @@ class Run(ABC):
 
 
 class LocalRun(Run):
-    """A run without a service, for library use and tests: everything lies in one folder, a temporary one by default.
+    """A run without a service, for library use and tests.
 
+    Everything lies in one folder, by default a temporary one that goes with the process.
     With `stop_at=n` the n-th time that `checkpoint_due` is asked, it says yes, and the checkpoint raises Preempted;
     `LocalRun(resume=first.saved)` then goes on from there.
     """
@@ -96,8 +99,8 @@ class LocalRun(Run):
         stop_at: int | None = None,
     ) -> None:
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="robxfer-run-")  # gone with the run
-            folder = Path(self._temporary.name)
+            folder = Path(tempfile.mkdtemp(prefix="robxfer-run-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.folder, self.out = folder, folder / "out"
         self.out.mkdir(parents=True, exist_ok=True)
         self.key, self.device, self.data_root, self.resume = key, device, data_root, resume

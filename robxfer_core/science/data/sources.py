@@ -1,5 +1,6 @@
 """Where images come from: built in, .npz, folders of files, torchvision's layouts."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,10 @@ def decode(path: Path, root: Path) -> Image.Image:
     """An image file as RGB. Raises BadSource, naming the file, if it is broken or larger than MAX_PIXELS."""
     name = path.relative_to(root.parent)
     try:
-        with Image.open(path) as image:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
             if image.width * image.height > MAX_PIXELS:
                 raise BadSource(f"{name}: {image.width} x {image.height} pixels; takes at most {MAX_PIXELS}")
             return image.convert("RGB")
