@@ -1,71 +1,68 @@
-"""Submit, cancel and retry: what changes which jobs are wanted."""
+"""Experiments: submit, cancel and retry, which change the jobs that are wanted; and what is shown of them."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, exists, func, select, update
 
-from robxfer_core.plan import Node, Plan
-
-from .engine import Conflict, Unknown, for_update, lock_jobs, now, write
-from .engine import insert as insert_or
+from .engine import Unknown, for_update, lock_jobs, now, read, write
 from .events import append, experiment_event, job_event
-from .ids import new_id
+from .paging import Page, before, page_of
 from .settle import Lines, arm, end_experiments, wanted, weigh
-from .tables import edges, experiments, idempotency, jobs, labels, nodes
+from .submission import Submission, queues_of, submit
+from .tables import experiments, jobs, labels, nodes
 
-KEPT_S = 24 * 3600.0
-"""How long an idempotency key is remembered."""
+__all__ = [
+    "Experiment",
+    "Member",
+    "Submission",
+    "Summary",
+    "cancel",
+    "get",
+    "job_ids",
+    "jobs_of",
+    "page",
+    "retry",
+    "state",
+    "submit",
+]
 
 
 @dataclass(frozen=True)
-class Submission:
-    experiment_id: str
-    created: bool
-    """False: the same idempotency key had submitted it before."""
-    queues_ready: list[str]
-    """Queues in which a job became ready."""
+class Summary:
+    """An experiment as it stands in a list."""
+
+    id: str
+    project_id: str
+    name: str
+    state: str
+    created_at: float
+    ended_at: float | None
+    labels: dict[str, str]
+    jobs: dict[str, int]
+    """Its jobs, counted by state."""
 
 
-def submit(
-    engine: Engine, project_id: str, spec: dict[str, Any], plan: Plan, idempotency: tuple[str, str] | None = None
-) -> Submission:
-    """Write an experiment, its nodes, and the jobs not yet known, in one transaction.
+@dataclass(frozen=True)
+class Experiment(Summary):
+    """An experiment whole."""
 
-    Jobs that are done count at once, those that run are joined, failed and cancelled ones get a fresh budget.
-    idempotency: the client's key and the sha256 of the request's body; Conflict where the key came with another body.
+    spec: dict[str, Any]
 
-    New jobs go in first, in key order, and only then are all of the plan's locked: an insertion waits for nobody but
-    another submission that is still inserting, so no two transactions can wait for each other.
-    """
-    experiment_id = new_id("exp")
-    with write(engine) as connection:
-        if idempotency is not None:
-            earlier = _recall(connection, project_id, idempotency, experiment_id)
-            if earlier is not None:
-                return Submission(earlier, created=False, queues_ready=[])
-        _insert_experiment(connection, project_id, experiment_id, spec)
-        distinct = {node.key: node for node in plan.nodes}
-        fresh = _insert_jobs(connection, project_id, distinct)
-        rows = lock_jobs(
-            connection,
-            jobs.c.project_id == project_id,
-            jobs.c.key.in_(list(distinct)),
-            columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue),
-        )
-        ids = {row.key: row.id for row in rows}
-        new = {row.key for row in rows if row.id == fresh[row.key]}
-        _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)
-        _insert_nodes(connection, experiment_id, plan, ids)
-        _move(connection, rows, distinct)
-        armed = arm(connection, [row.id for row in rows if row.key in new or row.state in ("failed", "cancelled")])
-        weigh(connection, list(ids.values()))
-        counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
-        lines = [experiment_event(project_id, experiment_id, state="running", **counts)]
-        again = {row.id for row in rows if row.key not in new}
-        lines += [job_event(project_id, row.id, state=row.state) for row in armed if row.id in again]
-        append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
-    return Submission(experiment_id, created=True, queues_ready=_ready(armed))
+
+@dataclass(frozen=True)
+class Member:
+    """An experiment's name for a job, and how the job stands."""
+
+    name: str
+    job_id: str
+    key: str
+    kind: str
+    queue: str
+    state: str
+    outcome: str | None
+    progress: dict[str, Any] | None
+    artifact_id: str | None
 
 
 def cancel(engine: Engine, project_id: str, experiment_id: str) -> str:
@@ -111,109 +108,107 @@ def retry(engine: Engine, project_id: str, experiment_id: str) -> Submission:
         weigh(connection, [row.id for row in rows])
         lines += [job_event(project_id, row.id, state=row.state) for row in armed]
         append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
-    return Submission(experiment_id, created=False, queues_ready=_ready(armed))
+    return Submission(experiment_id, created=False, queues_ready=queues_of(armed))
 
 
-def _ready(armed: list[Any]) -> list[str]:
-    return sorted({row.queue for row in armed if row.state == "ready"})
+def get(engine: Engine, project_id: str, experiment_id: str) -> Experiment:
+    """An experiment of the project. Raises Unknown."""
+    mine = (experiments.c.id == experiment_id, experiments.c.project_id == project_id)
+    with read(engine) as connection:
+        row = connection.execute(select(experiments).where(*mine)).one_or_none()
+        if row is None:
+            raise _unknown(project_id, experiment_id)
+        marks, counts = _labels(connection, [row.id]), _counts(connection, [row.id])
+    return Experiment(**row._mapping, labels=marks.get(row.id, {}), jobs=counts.get(row.id, {}))
 
 
-def _recall(connection: Connection, project_id: str, given: tuple[str, str], experiment_id: str) -> str | None:
-    """The experiment that this idempotency key submitted before; else remember that it submits this one."""
-    key, body = given
-    mine = (idempotency.c.project_id == project_id, idempotency.c.key == key)
-    connection.execute(delete(idempotency).where(*mine, idempotency.c.at < now() - KEPT_S))
-    put = insert_or(connection, idempotency).values(
-        project_id=project_id, key=key, body_sha256=body, experiment_id=experiment_id, at=now()
+def state(engine: Engine, project_id: str, experiment_id: str) -> str:
+    """The state of an experiment of the project. Raises Unknown."""
+    mine = (experiments.c.id == experiment_id, experiments.c.project_id == project_id)
+    with read(engine) as connection:
+        found = connection.scalar(select(experiments.c.state).where(*mine))
+    if found is None:
+        raise _unknown(project_id, experiment_id)
+    return found
+
+
+def page(
+    engine: Engine,
+    project_id: str,
+    *,
+    state: str | None = None,
+    name: str | None = None,
+    label: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[Summary]:
+    """Experiments of the project, newest first. label: `name` or `name=value`. Raises BadCursor."""
+    e = experiments.c
+    where = [e.project_id == project_id, *before(e.id, cursor)]
+    if state is not None:
+        where.append(e.state == state)
+    if name is not None:
+        where.append(e.name == name)
+    if label is not None:
+        key, equals, value = label.partition("=")
+        same = [labels.c.value == value] if equals else []
+        where.append(exists().where(labels.c.experiment_id == e.id, labels.c.name == key, *same))
+    columns = (e.id, e.project_id, e.name, e.state, e.created_at, e.ended_at)
+    with read(engine) as connection:
+        rows = connection.execute(select(*columns).where(*where).order_by(e.id.desc()).limit(limit + 1)).all()
+        ids = [row.id for row in rows]
+        marks, counts = _labels(connection, ids), _counts(connection, ids)
+    items = [Summary(**row._mapping, labels=marks.get(row.id, {}), jobs=counts.get(row.id, {})) for row in rows]
+    return page_of(items, limit)
+
+
+def jobs_of(engine: Engine, experiment_id: str) -> list[Member]:
+    """The nodes of an experiment, in the order of its plan."""
+    columns = [jobs.c.id.label("job_id")] + [jobs.c[each] for each in Member.__annotations__ if each in jobs.c]
+    query = (
+        select(nodes.c.name, *columns)
+        .join(jobs, jobs.c.id == nodes.c.job_id)
+        .where(nodes.c.experiment_id == experiment_id)
+        .order_by(nodes.c.position)
     )
-    if connection.execute(put.on_conflict_do_nothing()).rowcount == 1:
-        return None
-    earlier = connection.execute(select(idempotency).where(*mine)).one()
-    if earlier.body_sha256 != body:
-        raise Conflict(f"the idempotency key {key!r} was used for another request")
-    return earlier.experiment_id
+    with read(engine) as connection:
+        return [Member(**row._mapping) for row in connection.execute(query)]
 
 
-def _insert_experiment(connection: Connection, project_id: str, experiment_id: str, spec: dict[str, Any]) -> None:
-    connection.execute(
-        insert(experiments).values(
-            id=experiment_id, project_id=project_id, name=spec["name"], state="running", spec=spec, created_at=now()
-        )
+def job_ids(engine: Engine, project_id: str, experiment_id: str) -> set[str]:
+    """The jobs of an experiment of the project; they never change."""
+    query = (
+        select(nodes.c.job_id)
+        .join(experiments, experiments.c.id == nodes.c.experiment_id)
+        .where(experiments.c.id == experiment_id, experiments.c.project_id == project_id)
     )
-    marks = [
-        {"experiment_id": experiment_id, "name": name, "value": value} for name, value in spec.get("labels", {}).items()
-    ]
-    if marks:
-        connection.execute(insert(labels), marks)
+    with read(engine) as connection:
+        return set(connection.scalars(query))
 
 
-def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, Node]) -> dict[str, str]:
-    """Insert the jobs that are not there, in key order. Returns the id that each key got if it was new."""
-    depth: dict[str, int] = {}
-    for key, node in distinct.items():  # inputs come before what takes them
-        depth[key] = 1 + max((depth[ref.key] for ref in node.inputs), default=0)
-    fresh = {key: new_id("job") for key in distinct}
-    rows = [
-        {
-            "id": fresh[key],
-            "key": key,
-            "depth": depth[key],
-            "kind": node.kind,
-            "recipe": node.recipe,
-            "params": node.params,
-            "artifact_type": node.artifact,
-            "flops": node.flops,
-            "gpus": node.gpus,
-            "queue": node.running.queue,
-            "priority": node.running.priority,
-            "deadline_s": node.running.deadline_s,
-            "retries": node.running.retries,
-        }
-        for key, node in sorted(distinct.items())
-    ]
-    still = {"state": "waiting", "missing": 0, "not_before": 0.0, "failures": 0, "losses": 0, "attempt": 0}
-    put = insert_or(connection, jobs).values(
-        project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **still
+def _labels(connection: Connection, ids: list[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    rows = connection.execute(select(labels).where(labels.c.experiment_id.in_(ids)).order_by(labels.c.name))
+    for row in rows:
+        found.setdefault(row.experiment_id, {})[row.name] = row.value
+    return found
+
+
+def _counts(connection: Connection, ids: list[str]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    rows = connection.execute(
+        select(nodes.c.experiment_id, jobs.c.state, func.count(jobs.c.id.distinct()))
+        .join(jobs, jobs.c.id == nodes.c.job_id)
+        .where(nodes.c.experiment_id.in_(ids))
+        .group_by(nodes.c.experiment_id, jobs.c.state)
     )
-    connection.execute(put.on_conflict_do_nothing(index_elements=["project_id", "key"]), rows)
-    return fresh
+    for experiment_id, job_state, count in rows:
+        found.setdefault(experiment_id, {})[job_state] = count
+    return found
 
 
-def _insert_edges(connection: Connection, new: list[Node], ids: dict[str, str]) -> None:
-    rows = [
-        {"job_id": ids[node.key], "field": ref.field, "position": ref.index, "input_job_id": ids[ref.key]}
-        for node in new
-        for ref in node.inputs
-    ]
-    if rows:
-        connection.execute(insert(edges), rows)
-
-
-def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: dict[str, str]) -> None:
-    rows = [
-        {
-            "experiment_id": experiment_id,
-            "position": position,
-            "name": node.name,
-            "job_id": ids[node.key],
-            "priority": node.running.priority,
-            "deadline_s": node.running.deadline_s,
-            "retries": node.running.retries,
-        }
-        for position, node in enumerate(plan.nodes)
-    ]
-    connection.execute(insert(nodes), rows)
-
-
-def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) -> None:
-    """A job that does not run yet waits in the queue that was named last."""
-    moved = [
-        {"job": row.id, "to": distinct[row.key].running.queue}
-        for row in rows
-        if row.state not in ("running", "done") and row.queue != distinct[row.key].running.queue
-    ]
-    if moved:
-        connection.execute(update(jobs).where(jobs.c.id == bindparam("job")).values(queue=bindparam("to")), moved)
+def _unknown(project_id: str, experiment_id: str) -> Unknown:
+    return Unknown(f"no experiment {experiment_id} in the project {project_id}")
 
 
 def _lock_members(connection: Connection, experiment_id: str) -> list[Any]:
@@ -225,7 +220,7 @@ def _lock_experiment(connection: Connection, project_id: str, experiment_id: str
     mine = (experiments.c.id == experiment_id, experiments.c.project_id == project_id)
     state = connection.scalar(for_update(select(experiments.c.state).where(*mine)))
     if state is None:
-        raise Unknown(f"no experiment {experiment_id} in project {project_id}")
+        raise _unknown(project_id, experiment_id)
     return state
 
 

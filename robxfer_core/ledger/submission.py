@@ -1,0 +1,171 @@
+"""Submit: a plan becomes an experiment, its nodes, and the jobs that were not known."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+
+from robxfer_core.plan import Node, Plan
+
+from .engine import Conflict, lock_jobs, now, write
+from .engine import insert as insert_or
+from .events import append, experiment_event, job_event
+from .ids import new_id
+from .settle import arm, end_experiments, weigh
+from .tables import edges, experiments, idempotency, jobs, labels, nodes
+
+KEPT_S = 24 * 3600.0
+"""How long an idempotency key is remembered."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    experiment_id: str
+    created: bool
+    """False: the same idempotency key had submitted it before."""
+    queues_ready: list[str]
+    """Queues in which a job became ready."""
+
+
+def submit(
+    engine: Engine, project_id: str, spec: dict[str, Any], plan: Plan, idempotency: tuple[str, str] | None = None
+) -> Submission:
+    """Write an experiment, its nodes, and the jobs not yet known, in one transaction.
+
+    Jobs that are done count at once, those that run are joined, failed and cancelled ones get a fresh budget.
+    idempotency: the client's key and the sha256 of the request's body; Conflict where the key came with another body.
+
+    New jobs go in first, in key order, and only then are all of the plan's locked: an insertion waits for nobody but
+    another submission that is still inserting, so no two transactions can wait for each other.
+    """
+    experiment_id = new_id("exp")
+    with write(engine) as connection:
+        if idempotency is not None:
+            earlier = _recall(connection, project_id, idempotency, experiment_id)
+            if earlier is not None:
+                return Submission(earlier, created=False, queues_ready=[])
+        _insert_experiment(connection, project_id, experiment_id, spec)
+        distinct = {node.key: node for node in plan.nodes}
+        fresh = _insert_jobs(connection, project_id, distinct)
+        rows = lock_jobs(
+            connection,
+            jobs.c.project_id == project_id,
+            jobs.c.key.in_(list(distinct)),
+            columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue),
+        )
+        ids = {row.key: row.id for row in rows}
+        new = {row.key for row in rows if row.id == fresh[row.key]}
+        _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)
+        _insert_nodes(connection, experiment_id, plan, ids)
+        _move(connection, rows, distinct)
+        armed = arm(connection, [row.id for row in rows if row.key in new or row.state in ("failed", "cancelled")])
+        weigh(connection, list(ids.values()))
+        counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
+        lines = [experiment_event(project_id, experiment_id, state="running", **counts)]
+        again = {row.id for row in rows if row.key not in new}
+        lines += [job_event(project_id, row.id, state=row.state) for row in armed if row.id in again]
+        append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
+    return Submission(experiment_id, created=True, queues_ready=queues_of(armed))
+
+
+def queues_of(armed: list[Any]) -> list[str]:
+    """The queues in which armed jobs became ready."""
+    return sorted({row.queue for row in armed if row.state == "ready"})
+
+
+def _recall(connection: Connection, project_id: str, given: tuple[str, str], experiment_id: str) -> str | None:
+    """The experiment that this idempotency key submitted before; else remember that it submits this one."""
+    key, body = given
+    mine = (idempotency.c.project_id == project_id, idempotency.c.key == key)
+    connection.execute(delete(idempotency).where(*mine, idempotency.c.at < now() - KEPT_S))
+    put = insert_or(connection, idempotency).values(
+        project_id=project_id, key=key, body_sha256=body, experiment_id=experiment_id, at=now()
+    )
+    if connection.execute(put.on_conflict_do_nothing()).rowcount == 1:
+        return None
+    earlier = connection.execute(select(idempotency).where(*mine)).one()
+    if earlier.body_sha256 != body:
+        raise Conflict(f"the idempotency key {key!r} was used for another request")
+    return earlier.experiment_id
+
+
+def _insert_experiment(connection: Connection, project_id: str, experiment_id: str, spec: dict[str, Any]) -> None:
+    connection.execute(
+        insert(experiments).values(
+            id=experiment_id, project_id=project_id, name=spec["name"], state="running", spec=spec, created_at=now()
+        )
+    )
+    marks = [
+        {"experiment_id": experiment_id, "name": name, "value": value} for name, value in spec.get("labels", {}).items()
+    ]
+    if marks:
+        connection.execute(insert(labels), marks)
+
+
+def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, Node]) -> dict[str, str]:
+    """Insert the jobs that are not there, in key order. Returns the id that each key got if it was new."""
+    depth: dict[str, int] = {}
+    for key, node in distinct.items():  # inputs come before what takes them
+        depth[key] = 1 + max((depth[ref.key] for ref in node.inputs), default=0)
+    fresh = {key: new_id("job") for key in distinct}
+    rows = [
+        {
+            "id": fresh[key],
+            "key": key,
+            "depth": depth[key],
+            "kind": node.kind,
+            "recipe": node.recipe,
+            "params": node.params,
+            "artifact_type": node.artifact,
+            "flops": node.flops,
+            "gpus": node.gpus,
+            "queue": node.running.queue,
+            "priority": node.running.priority,
+            "deadline_s": node.running.deadline_s,
+            "retries": node.running.retries,
+        }
+        for key, node in sorted(distinct.items())
+    ]
+    still = {"state": "waiting", "missing": 0, "not_before": 0.0, "failures": 0, "losses": 0, "attempt": 0}
+    put = insert_or(connection, jobs).values(
+        project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **still
+    )
+    connection.execute(put.on_conflict_do_nothing(index_elements=["project_id", "key"]), rows)
+    return fresh
+
+
+def _insert_edges(connection: Connection, new: list[Node], ids: dict[str, str]) -> None:
+    rows = [
+        {"job_id": ids[node.key], "field": ref.field, "position": ref.index, "input_job_id": ids[ref.key]}
+        for node in new
+        for ref in node.inputs
+    ]
+    if rows:
+        connection.execute(insert(edges), rows)
+
+
+def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: dict[str, str]) -> None:
+    rows = [
+        {
+            "experiment_id": experiment_id,
+            "position": position,
+            "name": node.name,
+            "job_id": ids[node.key],
+            "priority": node.running.priority,
+            "deadline_s": node.running.deadline_s,
+            "retries": node.running.retries,
+        }
+        for position, node in enumerate(plan.nodes)
+    ]
+    connection.execute(insert(nodes), rows)
+
+
+def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) -> None:
+    """A job that does not run yet waits in the queue that was named last."""
+    moved = [
+        {"job": row.id, "to": distinct[row.key].running.queue}
+        for row in rows
+        if row.state not in ("running", "done") and row.queue != distinct[row.key].running.queue
+    ]
+    if moved:
+        connection.execute(update(jobs).where(jobs.c.id == bindparam("job")).values(queue=bindparam("to")), moved)
