@@ -1,0 +1,160 @@
+"""Plans: matrices fan out along references, and a key says all that determines a result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from robxfer_core.cost import Measured, estimate
+from robxfer_core.plan import Node, Plan, make_plan
+from robxfer_core.spec.base import canonical, digest
+from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.spec.errors import SpecError
+from robxfer_core.spec.experiment import read_spec
+from robxfer_core.spec.jobs import Train
+
+QUICKSTART = (Path(__file__).parents[2] / "examples/quickstart.yaml").read_bytes()
+
+
+def plan(spec: dict[str, Any]) -> Plan:
+    return make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
+
+
+def named(plan: Plan) -> dict[str, Node]:
+    return {node.name: node for node in plan.nodes}
+
+
+JOBS: dict[str, Any] = {
+    "digits": {"kind": "dataset", "name": "digits", "size": 16},
+    "source": {
+        "kind": "train",
+        "dataset": "digits",
+        "arch": {"name": "cnn"},
+        "matrix": {"threat.eps": [0.0, 0.5], "seed": [0, 1, 2]},
+    },
+    "generator": {
+        "kind": "train",
+        "dataset": "digits",
+        "arch": {"name": "cnn", "width": 2.0},
+        "matrix": {"seed": [0, 1, 2]},
+    },
+    "moved": {
+        "kind": "perturb_dataset",
+        "dataset": "digits",
+        "generator": "generator",
+        "threat": {"eps": 1.0},
+        "seed": "$seed",
+    },
+    "features": {"kind": "features", "model": "source", "dataset": "moved"},
+    "heads": {"kind": "transfer", "features": "features", "seed": "$seed"},
+}
+
+
+def test_a_reference_fans_out_and_shared_axes_are_joined():
+    nodes = named(plan({"name": "x", "jobs": JOBS}))
+    assert len(nodes) == 1 + 6 + 3 + 3 + 6 + 6
+    feature = nodes["features[eps=0.5,seed=2]"]
+    assert {ref.node for ref in feature.inputs} == {"source[eps=0.5,seed=2]", "moved[seed=2]"}
+    assert nodes["heads[eps=0.5,seed=2]"].params["seed"] == 2
+    assert nodes["moved[seed=1]"].params["generator"] == nodes["generator[seed=1]"].key
+
+
+def test_a_pinned_reference_does_not_fan_out_on_that_axis():
+    jobs = {**JOBS, "tuned": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn"}, "init": "source[eps=0]"}}
+    nodes = named(plan({"name": "x", "jobs": jobs}))
+    assert [ref.node for ref in nodes["tuned[seed=1]"].inputs if ref.field == "init"] == ["source[eps=0,seed=1]"]
+    jobs["tuned"]["init"] = "source[eps=0.75]"
+    with pytest.raises(SpecError, match="axes of source"):
+        plan({"name": "x", "jobs": jobs})
+
+
+def test_inputs_come_before_what_takes_them():
+    seen: set[str] = set()
+    for node in make_plan(read_spec(QUICKSTART), dict(BUILTIN)).nodes:
+        assert {ref.node for ref in node.inputs} <= seen
+        seen.add(node.name)
+
+
+def test_a_report_gathers_every_member():
+    report = make_plan(read_spec(QUICKSTART), dict(BUILTIN)).nodes[-1]
+    assert report.kind == "report"
+    fields = {ref.field for ref in report.inputs}
+    assert {"sources", "arms.0.transfers", "arms.1.transfers", "arms.1.data"} <= fields
+    assert len(report.params["sources"]) == 20
+    assert len(report.params["arms"][0]["transfers"]) == 25
+    assert report.params["sources"] == sorted(report.params["sources"])
+
+
+def test_a_key_holds_what_determines_a_result_and_nothing_else():
+    base = named(plan({"name": "x", "jobs": JOBS}))["source[eps=0.5,seed=1]"]
+    renamed = {("other" if name == "source" else name): job for name, job in JOBS.items()}
+    renamed["features"] = {**JOBS["features"], "model": "other"}
+    renamed["other"] = {**JOBS["source"], "run": {"priority": 7, "queue": "gpu", "retries": 0, "deadline_s": 60}}
+    same = named(plan({"name": "y", "labels": {"a": "b"}, "run": {"priority": 3}, "jobs": renamed}))
+    assert same["other[eps=0.5,seed=1]"].key == base.key
+    for change in ({"epochs": 31}, {"precision": "bf16"}, {"batch_size": 64}, {"attack": {"steps": 8}}):
+        changed = {**JOBS, "source": {**JOBS["source"], **change}}
+        assert named(plan({"name": "x", "jobs": changed}))["source[eps=0.5,seed=1]"].key != base.key
+    other_data = {**JOBS, "digits": {**JOBS["digits"], "size": 20}}
+    assert named(plan({"name": "x", "jobs": other_data}))["source[eps=0.5,seed=1]"].key != base.key
+
+
+def test_a_default_written_out_is_the_same_key():
+    written = {**JOBS, "source": {**JOBS["source"], **Train(dataset="d", arch={"name": "cnn"}).params()}}  # pyright: ignore
+    written["source"] |= {"dataset": "digits", "matrix": JOBS["source"]["matrix"]}
+    assert [n.key for n in plan({"name": "x", "jobs": written}).nodes] == [
+        n.key for n in plan({"name": "x", "jobs": JOBS}).nodes
+    ]
+
+
+def test_a_raised_recipe_is_another_key(monkeypatch: pytest.MonkeyPatch):
+    before = [node.key for node in plan({"name": "x", "jobs": JOBS}).nodes]
+    monkeypatch.setattr(Train, "RECIPE", Train.RECIPE + 1)
+    after = [node.key for node in plan({"name": "x", "jobs": JOBS}).nodes]
+    assert before[0] == after[0]
+    assert not set(before[1:]) & set(after[1:])
+
+
+def test_equal_jobs_under_two_names_are_one_key():
+    nodes = named(plan({"name": "x", "jobs": {**JOBS, "twin": JOBS["digits"]}}))
+    assert nodes["twin"].key == nodes["digits"].key
+
+
+def test_a_study_that_grows_keeps_the_keys_of_its_sources():
+    spec = yaml.safe_load(QUICKSTART)
+    before = {node.key for node in plan(spec).nodes}
+    spec["studies"]["digits"]["seeds"].append(5)
+    spec["studies"]["digits"]["heads"]["epochs"] += 1
+    after = [node for node in plan(spec).nodes if node.key not in before and "transfer" not in node.name]
+    assert {node.kind for node in after if "seed=5" not in node.name} == {"report"}
+
+
+def test_canonical_json_is_rfc_8785():
+    assert (
+        canonical({"b": 1.0, "a": [1e21, "\u20ac", None]})
+        == '{"a":[1e+21,null],"b":1}'.replace("null]", '"€",null]').encode()
+    )
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1.0})
+
+
+def test_a_cost_counts_each_job_once_and_only_what_is_not_done():
+    made = plan({"name": "x", "jobs": {**JOBS, "twin": JOBS["digits"]}})
+    whole = estimate(made, set(), {}, slots=2)
+    assert whole.jobs == len({node.key for node in made.nodes})
+    assert whole.seconds == pytest.approx(2 * whole.wall_seconds, rel=0.5)
+    trained = {node.key for node in made.nodes if node.kind == "train"}
+    rest = estimate(made, trained, {}, slots=2)
+    assert rest.done == 9
+    assert rest.flops == pytest.approx(sum(n.flops for n in made.nodes if n.kind != "train" and n.name != "twin"))
+    assert estimate(made, {n.key for n in made.nodes}, {}, slots=2).seconds == 0
+
+
+def test_a_cost_goes_by_what_was_measured():
+    made = plan({"name": "x", "jobs": JOBS})
+    work = sum(node.flops for node in made.nodes if node.kind == "train")
+    measured = {("train", "cpu"): Measured(flops=work, seconds=60.0, jobs=9)}
+    cost = estimate(made, {n.key for n in made.nodes if n.kind != "train"}, measured, slots=1)
+    assert cost.seconds == pytest.approx(60.0)
+    assert "measured on 9 past jobs: train" in cost.basis
