@@ -18,9 +18,9 @@ class Settings(BaseSettings):
     data_dir: Path = Path("robxfer-data")
     """Folder of the embedded database, broker, store and cache; made when missing."""
 
-    database_url: str = Field("", repr=False)
+    database_url: str = Field(default="", repr=False)
     """SQLAlchemy URL: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Empty: in `data_dir`."""
-    broker_url: str = Field("", repr=False)
+    broker_url: str = Field(default="", repr=False)
     """`filesystem://FOLDER`, `redis://...` or `amqp://...`: where the bell rings. Empty: a folder in `data_dir`."""
     store_url: str = ""
     """Where artifacts are kept: `file:///FOLDER` or `s3://BUCKET/PREFIX`. Empty: a folder in `data_dir`."""
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address on which the API listens."""
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     """Port on which the API listens; 0 takes a free one."""
     token: SecretStr | None = None
     """If set, requests to the API must carry it as `Authorization: Bearer TOKEN`."""
@@ -55,13 +55,13 @@ class Settings(BaseSettings):
     """Jobs that a worker runs at once. Unset: the number of cores."""
     gpus: Annotated[list[int], NoDecode] = []
     """Indices of the GPUs that a worker may use, separated by commas; empty: it computes on the CPU."""
-    gpus_per_slot: int = Field(1, ge=1, le=64)
+    gpus_per_slot: int = Field(default=1, ge=1, le=64)
     """GPUs that each slot is given, taken in order from `gpus`, which must hold enough for every slot."""
-    cpu_threads: int = Field(1, ge=1, le=1024)
+    cpu_threads: int = Field(default=1, ge=1, le=1024)
     """Threads that a job computes with. Results on the CPU are bit-identical only between equal thread counts."""
     cache_dir: Path | None = None
     """Folder in which a worker keeps copies of the artifacts it reads. Unset: a folder in `data_dir`."""
-    cache_gb: float = Field(20.0, ge=0)
+    cache_gb: float = Field(default=20.0, ge=0)
     """Size in GB above which the least used copies are dropped; those in use are never dropped."""
     work_dir: Path | None = None
     """Folder of running attempts. Unset: a folder in `data_dir`."""
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     """Seconds between looks at whether a running job is still wanted."""
     flush_s: Seconds = 0.5
     """Seconds for which progress, metrics and log lines are gathered before they are written."""
-    grace_s: float = Field(20.0, ge=0)
+    grace_s: float = Field(default=20.0, ge=0)
     """Seconds that a job told to stop has to write a checkpoint before it is killed."""
     checkpoint_s: Seconds = 60.0
     """Seconds between the checkpoints of a running job."""

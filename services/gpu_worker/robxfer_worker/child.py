@@ -1,0 +1,165 @@
+"""What runs in an attempt's own process: science, with no database, no store, no secrets, and a thread that watches.
+
+The channel carries lines. Down: the path of the job file, then an empty line each time that the lease was renewed. Up:
+JSON objects of one entry, `progress`, `metric`, `log`, `checkpoint`, and at last `end`.
+"""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robxfer_core.science.kinds import compute
+from robxfer_core.science.run import Input, Inputs, Preempted, Run
+
+PROGRESS_S = 0.2  # seconds between reports of progress
+TRACE_LINES = 30
+
+
+class ChildRun(Run):
+    """A run whose words go up the channel."""
+
+    def __init__(self, job: dict[str, Any], channel: socket.socket) -> None:
+        self.key = job["key"]
+        self.device = job["device"]
+        self.out = Path(job["out"])
+        self.data_root = Path(job["data_root"]) if job["data_root"] else None
+        self.resume = Path(job["resume"]) if job["resume"] else None
+        self.stopping = False
+        self._channel = channel
+        self._folder = Path(job["work"])
+        self._interval = float(job["checkpoint_s"])
+        self._checkpointed = time.monotonic()
+        self._checkpoints = 0
+        self._progressed = 0.0
+        self._lock = threading.Lock()
+
+    def say(self, **entry: Any) -> None:
+        """Send one entry up the channel."""
+        with self._lock:
+            self._channel.sendall(json.dumps(entry).encode() + b"\n")
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        at = time.monotonic()
+        if done >= total or at - self._progressed >= PROGRESS_S:
+            self._progressed = at
+            self.say(progress={"done": done, "total": total, "unit": unit})
+
+    def metric(self, name: str, step: int, value: float) -> None:
+        self.say(metric=[name, step, float(value)])
+
+    def log(self, line: str) -> None:
+        self.say(log=line)
+
+    def checkpoint_due(self) -> bool:
+        return self.stopping or time.monotonic() - self._checkpointed >= self._interval
+
+    def checkpoint(self, write: Callable[[Path], None]) -> None:
+        self._checkpoints += 1
+        folder = self._folder / f"checkpoint-{self._checkpoints}"
+        folder.mkdir()
+        write(folder)
+        self.say(checkpoint=str(folder))
+        self._checkpointed = time.monotonic()
+        if self.stopping:
+            raise Preempted
+
+
+def main(channel: socket.socket) -> int:
+    """Run the job that the channel names and return the exit code: 0 when the `end` was said, whatever it was."""
+    path = channel.makefile("rb", buffering=0).readline().decode().strip()
+    if not path:
+        return 0  # the supervisor changed its mind
+    job = json.loads(Path(path).read_text())
+    threading.Thread(target=_watch, args=(channel, job["lease_s"]), daemon=True).start()
+    run = ChildRun(job, channel)
+
+    def stop(*_: Any) -> None:
+        run.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    lock = _settle(job)
+    try:
+        run.say(end=_attempt(job, run))
+    finally:
+        if lock is not None:
+            os.close(lock)
+    return 0
+
+
+def _settle(job: dict[str, Any]) -> int | None:
+    """Give the process its folder, its output, its threads and its device; the lock of the device, if it has one."""
+    os.chdir(job["work"])
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.environ["MPLCONFIGDIR"] = str(
+        Path(job["work"]).parents[1] / "matplotlib"
+    )  # its font cache takes seconds to make
+    torch.set_num_threads(job["threads"])
+    warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    deterministic: Any = torch.utils.deterministic  # it adds its attributes at run time
+    deterministic.fill_uninitialized_memory = False  # or every fresh tensor is filled, to no use of ours
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if not job["gpus"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return None
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job["gpus"]))
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what makes cuBLAS deterministic
+    return _lock_gpus(job["gpus"])
+
+
+def _lock_gpus(gpus: list[int]) -> int:
+    # Processes that this one starts inherit the descriptor: the GPU is taken until the last of them has ended, so that
+    # an orphan's GPU is not used again.
+    path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{'-'.join(map(str, gpus))}.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(fd, True)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def _attempt(job: dict[str, Any], run: ChildRun) -> dict[str, Any]:
+    inputs = Inputs(
+        {field: [Input(Path(i["path"]), i["key"]) for i in group] for field, group in job["inputs"].items()}
+    )
+    try:
+        compute(job["kind"], job["params"], inputs, run)
+    except Preempted:
+        return {"outcome": "preempted"}
+    except Exception as error:
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        outcome = "out_of_memory" if _is_memory(error) else "failed"
+        described = {"class": type(error).__name__, "message": str(error)[:2000], "trace": lines[-TRACE_LINES:]}
+        return {"outcome": outcome, "error": described}
+    return {"outcome": "succeeded"}
+
+
+def _is_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Torch has no class of its own for the CPU's memory.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _watch(channel: socket.socket, silence: float) -> None:
+    """Kill the whole group when the supervisor is gone, or has not held its lease for as long as a lease lasts."""
+    while True:
+        ready, _, _ = select.select([channel], [], [], silence)
+        if not ready or not channel.recv(4096):
+            os.killpg(0, signal.SIGKILL)

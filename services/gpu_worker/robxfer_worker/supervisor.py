@@ -1,0 +1,240 @@
+"""One attempt from claim to end: fetch the inputs, run the child, write what it says, keep what it made."""
+
+import contextlib
+import json
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from structlog.typing import FilteringBoundLogger
+
+from robxfer_core.artifacts import Corrupt, Store, fetch_manifest, publish_folder
+from robxfer_core.ledger import queue
+from robxfer_core.settings import Settings
+
+from .cache import Cache
+from .ending import Ending, judge, memory_kills
+from .forkserver import Child, ForkServer
+from .lease import Lease, Lost
+from .talk import Talk
+
+STOPPED_GRACE_S = 1.0  # a job that nobody wants has nothing to save
+RETRY_S = 0.5  # between tries at a write while the database is out of reach
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one job at a time: its number, and the GPUs that it computes on (none: the CPU)."""
+
+    number: int
+    gpus: tuple[int, ...] = ()
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+
+@dataclass(frozen=True)
+class House:
+    """What all supervisors of a worker share."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    cache: Cache
+    forks: ForkServer
+    work: Path
+    """Folder of the running attempts, this process's own."""
+    draining: threading.Event
+
+
+def supervise(house: House, claim: queue.Claim, slot: Slot) -> str | None:
+    """Run a claimed job to its end, whatever happens. Returns the attempt's outcome, or None if it was lost."""
+    log = structlog.get_logger().bind(job=claim.job_id, attempt=claim.attempt, kind=claim.kind)
+    folder = house.work / f"{claim.job_id}-{claim.attempt}-{uuid.uuid4().hex[:8]}"
+    started = time.monotonic()
+    log.info("started", slot=slot.number)
+    try:
+        with Lease(house.engine, claim, house.settings, log) as lease:
+            outcome = _Attempt(house, claim, slot, lease, folder, log).run()
+    except Lost:
+        outcome = None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    log.info("ended", outcome=outcome or "lost", seconds=round(time.monotonic() - started, 3))
+    return outcome
+
+
+class _Attempt:
+    def __init__(
+        self, house: House, claim: queue.Claim, slot: Slot, lease: Lease, folder: Path, log: FilteringBoundLogger
+    ) -> None:
+        self.house, self.claim, self.slot, self.lease = house, claim, slot, lease
+        self.folder, self.out, self.log = folder, folder / "out", log
+        self.prefix = queue.prefix_of(claim.project_id, claim.job_id, claim.attempt)
+        self.deadline = time.monotonic() + claim.deadline_s
+        self.checkpoint: dict[str, Any] | None = claim.checkpoint
+        self.checkpoints = 0
+
+    def run(self) -> str:
+        """Compute, and write how it ended. Raises Lost if that is no longer ours to write."""
+        try:
+            with contextlib.ExitStack() as held:
+                ending = self._compute(held)
+            if ending.outcome == "succeeded":
+                self._publish()
+                return ending.outcome
+        except Lost:
+            raise
+        except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
+            self.log.exception("the attempt broke down")
+            ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
+        self._own(lambda ids: queue.finish(*ids, ending.outcome, ending.error))
+        return ending.outcome
+
+    def _compute(self, held: contextlib.ExitStack) -> Ending:
+        self.out.mkdir(parents=True)
+        inputs = self._inputs(held)
+        resume = self._resume()
+        self.lease.check()
+        reason = self._reason()
+        if reason is not None:
+            return Ending(reason)
+        job = self.folder / "job.json"
+        job.write_text(json.dumps(self._job(inputs, resume)))
+        kills = memory_kills()
+        child = self.house.forks.child()
+        try:
+            child.channel.sendall(f"{job}\n".encode())
+            self.lease.feed(child.channel)
+            talk = Talk(self.house.settings.flush_s, self._note, self.lease.progress, self._checkpoint)
+            reason = self._follow(child, talk)
+            return judge(child.wait(), talk.end, reason, kills, self.folder / "output.txt")
+        finally:
+            self.lease.feed(None)
+            child.kill(signal.SIGKILL, group=True)
+            child.close()
+
+    def _job(self, inputs: dict[str, list[dict[str, str]]], resume: Path | None) -> dict[str, Any]:
+        settings = self.house.settings
+        return {
+            "kind": self.claim.kind,
+            "params": self.claim.params,
+            "key": self.claim.key,
+            "inputs": inputs,
+            "out": str(self.out),
+            "work": str(self.folder),
+            "resume": str(resume) if resume else None,
+            "device": "cuda:0" if self.slot.gpus else "cpu",  # of those that the child is let see
+            "gpus": list(self.slot.gpus),
+            "threads": settings.cpu_threads,
+            "data_root": str(settings.data_root) if settings.data_root else None,
+            "checkpoint_s": settings.checkpoint_s,
+            "lease_s": settings.lease_s,
+        }
+
+    def _inputs(self, held: contextlib.ExitStack) -> dict[str, list[dict[str, str]]]:
+        """Copies of the input artifacts, held until the attempt's end. A report reads only the results."""
+        only = "result.json" if self.claim.kind == "report" else None
+        inputs: dict[str, list[dict[str, str]]] = {}
+        for item in sorted(self.claim.inputs, key=lambda item: (item.field, item.index)):
+            self.lease.check()
+
+            def fetch(dest: Path, item: queue.ClaimInput = item) -> None:
+                fetch_manifest(self.house.store, item.prefix, item.manifest, dest, only)
+
+            name = f"{item.artifact_id}-result" if only else item.artifact_id
+            path = held.enter_context(self.house.cache.hold(name, fetch))
+            inputs.setdefault(item.field, []).append({"path": str(path), "key": item.key})
+        return inputs
+
+    def _resume(self) -> Path | None:
+        if self.checkpoint is None:
+            return None
+        dest = self.folder / "resume"
+        try:
+            fetch_manifest(self.house.store, self.checkpoint["prefix"], self.checkpoint, dest)
+        except Corrupt as error:  # the result is the same from the start, only later
+            self.log.warning("the checkpoint is of no use", error=str(error))
+            return None
+        return dest
+
+    def _follow(self, child: Child, talk: Talk) -> str | None:
+        """Listen to the child to its end. Returns why it was told to stop, or None if it was not. Raises Lost."""
+        reason: str | None = None
+        kill_at = 0.0
+        while not talk.listen(child, self.house.settings.wanted_s):
+            self.lease.check()
+            if reason is None:
+                reason = self._reason()
+                if reason is not None:
+                    grace = STOPPED_GRACE_S if reason == "stopped" else self.house.settings.grace_s
+                    kill_at = time.monotonic() + min(grace, self.house.settings.grace_s)
+                    child.kill(signal.SIGTERM, group=False)
+            elif time.monotonic() >= kill_at:
+                child.kill(signal.SIGKILL, group=True)
+        return reason
+
+    def _reason(self) -> str | None:
+        """The outcome for which a child has to stop now, if any."""
+        if not self.lease.wanted:
+            return "stopped"
+        if time.monotonic() >= self.deadline:
+            return "timed_out"
+        return "preempted" if self.house.draining.is_set() else None
+
+    def _note(self, metrics: list[tuple[str, int, float]], logs: list[str]) -> None:
+        self._own(lambda ids: queue.note(*ids, metrics=metrics, logs=logs))
+
+    def _checkpoint(self, folder: Path) -> None:
+        """Keep a checkpoint: its files first, then the ledger's word for it, then the one before goes."""
+        self.checkpoints += 1
+        prefix = f"{self.prefix}/checkpoint-{self.checkpoints}"
+        try:
+            manifest = publish_folder(self.house.store, prefix, folder, "checkpoint", self.claim.kind, self.claim.key)
+        except Exception as error:  # the job goes on; the next one may be kept
+            self.log.warning("a checkpoint could not be stored", error=str(error))
+            return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        manifest["prefix"] = prefix
+        self._own(lambda ids: queue.checkpointed(*ids, manifest))
+        self._forget(self.checkpoint)
+        self.checkpoint = manifest
+
+    def _publish(self) -> None:
+        claim = self.claim
+        manifest = publish_folder(self.house.store, self.prefix, self.out, claim.artifact_type, claim.kind, claim.key)
+        self._own(lambda ids: queue.publish(*ids, claim.artifact_type, manifest))
+        self._forget(self.checkpoint)
+
+    def _forget(self, checkpoint: dict[str, Any] | None) -> None:
+        if checkpoint is None:
+            return
+        try:
+            self.house.store.delete(checkpoint["prefix"])
+        except Exception as error:  # garbage collection will
+            self.log.warning("an old checkpoint could not be removed", error=str(error))
+
+    def _own(self, write: Callable[[tuple[Engine, str, int]], bool]) -> None:
+        """A fenced write, tried for as long as the lease may still be ours. Raises Lost where it is not."""
+        while True:
+            self.lease.check()
+            try:
+                held = write((self.house.engine, self.claim.job_id, self.claim.attempt))
+            except (OperationalError, InterfaceError, TimeoutError) as error:
+                self.log.warning("a write has to wait for the database", error=str(error))
+                time.sleep(RETRY_S)
+                continue
+            if not held:
+                raise Lost
+            return

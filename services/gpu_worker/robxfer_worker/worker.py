@@ -1,0 +1,135 @@
+"""The worker's process: `python -m robxfer_worker.worker`, told everything by ROBXFER_* (see settings.py)."""
+
+import logging
+import os
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from celery import signals
+
+from robxfer_core import bell
+from robxfer_core.artifacts import open_store
+from robxfer_core.ledger.engine import connect
+from robxfer_core.settings import Settings
+
+from .app import Slots, make_worker_app
+from .cache import Cache
+from .folders import OwnFolder, empty
+from .forkserver import ForkServer
+from .rounds import Rounds
+from .supervisor import House, Slot
+
+
+def main(
+    settings: Settings | None = None,
+    queues: list[str] | None = None,
+    slots: int | None = None,
+    ready: Callable[[], None] | None = None,
+) -> int:
+    """Work until SIGTERM or SIGINT and return the exit status. Needs the main thread, for the signals.
+
+    `queues` and `slots` are the settings' where they are not given.
+    `ready` is called once messages are taken. On a signal nothing more is claimed, and the jobs that run have
+    `grace_s` to write a checkpoint; they go back to the queue. The database must be migrated.
+    """
+    given = {name: value for name, value in (("queues", queues), ("slots", slots)) if value is not None}
+    settings = (settings or Settings()).model_copy(update=given)
+    _log_to_stderr()
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    places = Slots(make_slots(settings))
+    with _house(settings) as house:
+        house.forks.start()
+        app = make_worker_app(house, worker_id, places)
+        rounds = Rounds(house, worker_id, places)
+
+        def on_ready(**_: Any) -> None:
+            rounds.start()
+            structlog.get_logger().info("ready", worker=worker_id, queues=settings.queues, slots=settings.slots)
+            if ready is not None:
+                ready()
+
+        def on_shutting_down(**_: Any) -> None:
+            house.draining.set()
+
+        signals.worker_ready.connect(on_ready)
+        signals.worker_shutting_down.connect(on_shutting_down)
+        app.amqp.queues.select([bell.wire_name(name) for name in settings.queues])
+        program = app.Worker(
+            pool="threads",
+            concurrency=settings.slots,
+            hostname=worker_id,
+            quiet=True,
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        try:
+            program.start()
+        finally:
+            house.draining.set()
+            signals.worker_ready.disconnect(on_ready)
+            signals.worker_shutting_down.disconnect(on_shutting_down)
+            if rounds.is_alive():
+                rounds.stop()
+    return program.exitcode or 0
+
+
+def make_slots(settings: Settings) -> list[Slot]:
+    """The slots of a worker: each with its share of the GPUs, in order."""
+    share = settings.gpus_per_slot if settings.gpus else 0
+    return [Slot(n, tuple(settings.gpus[n * share : (n + 1) * share])) for n in range(settings.slots)]
+
+
+@contextmanager
+def _house(settings: Settings) -> Iterator[House]:
+    assert settings.work_dir is not None
+    assert settings.cache_dir is not None
+    work, cache = OwnFolder(settings.work_dir), OwnFolder(settings.cache_dir)
+    empty(work.path)  # what attempts of a worker that was killed left
+    engine = connect(settings.database_url)
+    forks = ForkServer(settings.cpu_threads)
+    try:
+        yield House(
+            settings=settings,
+            engine=engine,
+            store=open_store(settings.store_url, settings),
+            cache=Cache(cache.path, int(settings.cache_gb * 1e9)),
+            forks=forks,
+            work=work.path,
+            draining=threading.Event(),
+        )
+    finally:
+        forks.stop()
+        engine.dispose()
+        work.close()
+        cache.close()
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format='{"logger":"%(name)s","event":"%(message)s"}')
+    signals.setup_logging.connect(_leave_logging_alone)
+
+
+def _leave_logging_alone(**_: Any) -> None:
+    """Celery configures logging itself unless somebody listens to this signal."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
