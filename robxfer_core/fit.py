@@ -25,9 +25,7 @@ class Facts:
     """Of the representation."""
 
 
-def facts_of(
-    job: Job, known: Mapping[str, Facts], catalog: dict[str, dict[str, Any]] | None, at: tuple[str, ...]
-) -> Facts:
+def facts_of(job: Job, known: Mapping[str, Facts], catalog: Mapping[str, Any] | None, at: tuple[str, ...]) -> Facts:
     """The facts of a job's result from those of its inputs. Raises SpecError where a model does not fit the images.
 
     at: the job's place in the spec, for the error.
@@ -67,7 +65,7 @@ def facts_of(
             raise TypeError(f"no facts for a {type(job).__name__}")
 
 
-def _dataset(job: Dataset, catalog: dict[str, dict[str, Any]] | None, at: tuple[str, ...]) -> Facts:
+def _dataset(job: Dataset, catalog: Mapping[str, Any] | None, at: tuple[str, ...]) -> Facts:
     if catalog is not None and job.name not in catalog and not job.download:
         names = ", ".join(sorted(catalog)) or "none"
         takes = f"a data set that a worker can read ({names}); others go under ROBXFER_DATA_ROOT"

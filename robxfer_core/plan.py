@@ -4,6 +4,7 @@ A key is known before anything runs: it is the sha256 of the kind, its recipe ve
 its inputs. Equal keys are one job, in one experiment or in many.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from .spec.experiment import Experiment, problems_of
 from .spec.jobs import KINDS, Job, Running
 from .spec.transfer_gap import expand as expand_transfer_gap
 
-Catalog = dict[str, dict[str, Any]]
+Catalog = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
