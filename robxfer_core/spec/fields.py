@@ -53,6 +53,8 @@ class Arch(Strict):
     """A network: an architecture of the registry, its width, and the images it takes."""
 
     name: ArchName
+    """`cnn` is small; `resnet18` and `resnet50` are torchvision's; `resnet18_cifar` has a 3x3 stem; `cifar_resnetN` are He
+    et al. 2016, section 4.2."""
     width: float = Field(default=1.0, gt=0, le=16)
     """Multiplies the channels of every layer (1.0: the published network; `cnn` has 16 channels at 1.0)."""
     input_size: int | None = Field(default=None, ge=4, le=1024)
@@ -64,9 +66,11 @@ class Schedule(Strict):
     """The learning rate over training."""
 
     kind: Literal["cosine", "step", "constant"] = "cosine"
+    """cosine: to 0 over the training; step: times `factor` after each milestone."""
     milestones: list[Fraction] = Field(default=[], max_length=10)
     """For `step`: fractions of the training after which the rate is multiplied by `factor`."""
     factor: float = Field(default=0.1, gt=0, le=1)
+    """What a milestone multiplies the rate by."""
     warmup: Fraction = 0.0
     """Fraction of the training in which the rate rises linearly from 0."""
 
@@ -75,10 +79,15 @@ class Sgd(Strict):
     """SGD with momentum. Defaults: the robustness library's for CIFAR (lr .1, momentum .9, weight decay 5e-4)."""
 
     lr: float = Field(default=0.1, gt=0, le=100)
+    """Learning rate, at its largest."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of the heavy-ball method."""
     nesterov: bool = False
+    """Nesterov's momentum instead."""
     weight_decay: float = Field(default=5e-4, ge=0, le=10)
+    """Added to the gradient, times the weight; on all parameters."""
     schedule: Schedule = Schedule()
+    """The learning rate over training."""
 
 
 class Augment(Strict):

@@ -19,7 +19,9 @@ class Source(Strict):
     """What the family is trained on, and how; the study sets eps and seed."""
 
     dataset: Dataset
+    """The source task."""
     training: Training
+    """How each model of the family is trained; the study sets eps."""
 
 
 class RobustGenerator(Strict):
@@ -28,6 +30,7 @@ class RobustGenerator(Strict):
     eps: float = Field(gt=0, le=1000)
     """Radius it is trained at."""
     attack: Attack = Attack()
+    """The attack it is trained against."""
     raise_eps: RaiseEps
     """The perturbation starts at the antirobust eps and is raised from there."""
 
@@ -36,6 +39,7 @@ class Generator(Strict):
     """The network that the antirobust perturbation is computed on: trained on the target's own training split."""
 
     training: Training
+    """How it is trained; eps is 0."""
     start: Literal["scratch", "source"] = "scratch"
     """`source` fine-tunes the family's eps 0 model of the same seed, which favours that model; the report says so."""
     robust: RobustGenerator | None = None
@@ -48,18 +52,26 @@ class Antirobust(Strict):
     eps: float = Field(gt=0, le=1000)
     """In pixels of the stored image; l2 scales with the square root of the number of pixels."""
     attack: Attack = Attack(steps=100, random_start=False)
+    """PGD towards the target class."""
     targets: Literal["uniform", "uniform_other", "shift"] = "uniform"
+    """uniform: any class, the image's own too; uniform_other: any but its own; shift: y + 1 mod K."""
     store: Literal["float16", "uint8"] = "float16"
+    """How pixels are kept."""
 
 
 class Target(Strict):
     """A data set that the family is transferred to. What is left out is taken from the study."""
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    """What the report calls it."""
     dataset: Dataset
+    """The target task."""
     generator: Generator | None = None
+    """Left out: the study's."""
     antirobust: Antirobust | None = None
+    """Left out: the study's."""
     heads: Heads | None = None
+    """Left out: the study's."""
 
 
 class TransferGap(Strict):
@@ -67,22 +79,33 @@ class TransferGap(Strict):
 
     kind: Literal["transfer_gap"]
     title: str = Field(default="Transfer by robustness", min_length=1, max_length=120)
+    """Of the report."""
     source: Source
+    """What the family is trained on, and how."""
     norm: Literal["l2", "linf"] = "l2"
+    """Of every threat model of the study."""
     levels: list[Eps] = Field(min_length=2, max_length=20)
     """The family's eps, 0 among them."""
     seeds: list[Seed] = Field(min_length=1, max_length=100)
     """One independent family, generator, draw of targets, subset and head a seed."""
     targets: list[Target] = Field(min_length=1, max_length=50)
+    """Data sets that the family is transferred to."""
     generator: Generator
+    """The network that antirobust perturbations are computed on."""
     antirobust: Antirobust
+    """How target images are moved."""
     controls: list[Control] = ["relabel_only", "noise", "robust_generator"]
+    """Control arms that run beside the antirobust variant."""
     heads: Heads = Heads()
+    """How linear heads are trained."""
     evaluation: Attack = Attack(steps=20)
     """The attack on the source models' test images at every level."""
     evaluation_images: int = Field(default=1000, ge=1)
+    """Test images that it is run on."""
     margin: float = Field(default=0.01, gt=0, lt=1)
+    """Differences of accuracy within +-margin count as none (1 point)."""
     min_fooling: float = Field(default=0.9, ge=0, le=1)
+    """Fooling rate, on either split, below which a constructed set is `unusable`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
