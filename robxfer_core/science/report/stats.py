@@ -66,22 +66,27 @@ def crossed(values: ArrayLike) -> Estimate:
     data: conservative. Without images (n = 1) it is the t estimate over seeds.
     """
     x = np.asarray(values, dtype=np.float64)
-    seeds, images = x.shape[-2:]
+    seeds = x.shape[-2]
     mean = x.mean((-2, -1))
     if seeds < 2:
         return Estimate(mean, np.full_like(mean, np.nan), 0)
-    by_seed, by_image = x.mean(-1), x.mean(-2)
-    variance = by_seed.var(-1, ddof=1) / seeds
-    if images > 1:
-        centre = mean[..., None]
-        total = np.square(x).sum((-2, -1)) - seeds * images * mean**2
-        of_seeds = images * np.square(by_seed - centre).sum(-1)
-        of_images = seeds * np.square(by_image - centre).sum(-1)
-        residual = np.maximum(total - of_seeds - of_images, 0) / ((seeds - 1) * (images - 1))
-        image_part = of_images / (seeds * (images - 1)) / images - residual / (seeds * images)
-        variance = variance + np.maximum(image_part, 0)
+    variance = x.mean(-1).var(-1, ddof=1) / seeds + image_variance(x)
     variance = np.where(variance < 1e-24, 0.0, variance)  # rounding of equal values is no variance
     return Estimate(mean, np.sqrt(variance), seeds - 1)
+
+
+def image_variance(values: ArrayLike) -> Floats:
+    """Var(B)/n of `crossed`: what the shared images add to the variance of the mean of values[..., seed, image]."""
+    x = np.asarray(values, dtype=np.float64)
+    seeds, images = x.shape[-2:]
+    if seeds < 2 or images < 2:
+        return np.zeros(x.shape[:-2])
+    mean = x.mean((-2, -1))
+    total = np.square(x).sum((-2, -1)) - seeds * images * mean**2
+    of_seeds = images * np.square(x.mean(-1) - mean[..., None]).sum(-1)
+    of_images = seeds * np.square(x.mean(-2) - mean[..., None]).sum(-1)
+    residual = np.maximum(total - of_seeds - of_images, 0) / ((seeds - 1) * (images - 1))
+    return np.maximum(of_images / (seeds * (images - 1)) / images - residual / (seeds * images), 0)
 
 
 def over_seeds(values: ArrayLike) -> Estimate:

@@ -1,0 +1,160 @@
+"""Figure 3: learning curves by robustness of the source, as a grid of targets and variants."""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+Arm = Mapping[str, Any]
+
+ROWS = {
+    "standard": "standard",
+    "antirobust": "antirobust",
+    "robust_generator": "robust generator",
+    "noise": "noise",
+    "relabel_only": "relabelled only",
+}
+FIGURE3, CONTROLS = ("standard", "antirobust"), ("robust_generator", "noise", "relabel_only")
+WIDTH = 7.0  # inches: a page's text width; all sizes below are points at that width
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#e4e4e4",
+    "lines.linewidth": 1.4,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robxfer",
+}
+GREY = "#737373"  # random networks
+VERDICT_COLOUR = {"helps": "#0b6e4f", "hinders": "#b3261e", "mixed": "#7a4a00"}
+
+
+def palette(levels: int) -> list[str]:
+    """Colours from the first level (dark) to the last, all legible on white: viridis without its pale end."""
+    return [to_hex(mpl.colormaps["viridis"](at)) for at in np.linspace(0.0, 0.7, max(levels, 2))][:levels]
+
+
+def draw(
+    arms: Sequence[Arm], verdicts: Sequence[Mapping[str, Any]], variants: Sequence[str] = FIGURE3
+) -> Figure | None:
+    """The grid of the report's arms: targets across, variants down, one scale a target; None where no
+    arm is of these variants.
+
+    Takes `arms` and `verdicts` of report.json. A line is the mean over seeds at one level, its band the t interval over
+    seeds; the dashed grey line is the frozen random network.
+    """
+    wanted = [arm for arm in arms if arm["variant"] in variants]
+    if not wanted:
+        return None
+    targets = list(dict.fromkeys(arm["target"] for arm in wanted))
+    rows = [variant for variant in variants if any(arm["variant"] == variant for arm in wanted)]
+    words = {(v["target"], v["variant"]): v["verdict"] for v in verdicts}
+    levels = sorted({row["eps"] for arm in wanted for row in arm["levels"]})
+    colours = dict(zip(levels, palette(len(levels)), strict=True))
+    columns = len(targets)
+    wide = 3.6 if columns == 1 else max(WIDTH, 1.7 * columns)
+    tall = 1.75 if columns > 2 else 2.1
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(wide, tall * len(rows) + 0.65), layout="constrained")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), columns, squeeze=False, sharex="col", sharey="col")
+        at = {(arm["target"], arm["variant"]): arm for arm in wanted}
+        for i, variant in enumerate(rows):
+            for j, target in enumerate(targets):
+                axes, arm = grid[i, j], at.get((target, variant))
+                if arm is None:
+                    axes.set_axis_off()
+                    continue
+                _panel(axes, arm, colours)
+                _title(axes, target if i == 0 else "", words.get((target, variant), ""), columns)
+                axes.tick_params(labelbottom=i == len(rows) - 1)
+            grid[i, 0].set_ylabel(f"{ROWS[variant]}\ntest accuracy (%)")
+        for axes in grid[-1]:
+            axes.set_xlabel("epoch")
+        _legend(figure, grid, levels, colours)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """200 dots an inch; the same figure gives the same bytes."""
+    with mpl.rc_context(STYLE):
+        out = io.BytesIO()
+        FigureCanvasAgg(figure).print_figure(out, format="png", dpi=200, metadata={"Software": None})
+    return out.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """Text as text, no date; the same figure gives the same bytes."""
+    with mpl.rc_context(STYLE):
+        out = io.BytesIO()
+        FigureCanvasSVG(figure).print_figure(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def _panel(axes: Axes, arm: Arm, colours: Mapping[float, str]) -> None:
+    shown = next(c for c in arm["curves"] if c["n"] == arm["n_train"] and not c["standardised"])
+    for line in shown["lines"]:
+        random = line["eps"] is None
+        colour = GREY if random else colours[line["eps"]]
+        epochs = np.arange(1, len(line["mean"]) + 1)
+        mark = {"marker": "o", "markersize": 3} if len(epochs) == 1 else {}
+        axes.plot(epochs, 100 * np.array(line["mean"]), color=colour, ls=(0, (3, 1.5)) if random else "-", **mark)
+        if line["low"] is not None:
+            low, high = (np.clip(100 * np.array(line[end]), 0, 100) for end in ("low", "high"))
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.12 if random else 0.2, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.margins(x=0.02)
+    axes.set_axisbelow(True)
+
+
+def _title(axes: Axes, target: str, verdict: str, columns: int) -> None:
+    """The verdict above the panel and, in the top row, the target above it. Texts from data are never read as math."""
+    colour = VERDICT_COLOUR.get(verdict, "#555555")
+    axes.set_title(verdict.replace("_", " "), loc="left", fontsize=7, fontstyle="italic", color=colour, pad=3)
+    if target:
+        shown = textwrap.shorten(target, max(12, 84 // columns), placeholder="...")
+        axes.annotate(
+            shown or target[: 84 // columns],
+            (0, 1),
+            xytext=(0, 14),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontweight="bold",
+            parse_math=False,
+        )
+
+
+def _legend(figure: Figure, grid: Any, levels: Sequence[float], colours: Mapping[float, str]) -> None:
+    handles = [Line2D([], [], color=colours[eps], label=f"{eps:g}") for eps in levels]
+    if any(line.get_linestyle() != "-" for axes in grid.flat for line in axes.lines):
+        handles.append(Line2D([], [], color=GREY, ls=(0, (3, 1.5)), label="random network"))
+    figure.legend(
+        handles=handles,
+        title="source trained at eps",
+        title_fontsize=8,
+        loc="outside lower center",
+        ncols=min(len(handles), 8),
+        frameon=False,
+        handlelength=1.8,
+        columnspacing=1.4,
+    )

@@ -1,0 +1,42 @@
+"""report.html: the report as one page that needs nothing else. The template engine escapes every text from data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from . import words
+from .figure import ROWS
+
+
+def page(summary: Mapping[str, Any], figure3: str, controls: str | None) -> str:
+    """The page of a report.json, with its figures as the SVG text of `figure.svg`."""
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "eps": lambda eps: "random network" if eps is None else words.eps_text(eps),
+        "percent": words.percent,
+        "accuracy": lambda band: words.accuracy(band) if band else "-",
+        "points": lambda band: words.points(band) if band else "-",
+        "number": lambda band: words.number(band) if band else "-",
+        "plain": lambda value: "-" if value is None else f"{value:.3g}",
+        "listed": words.listed,
+        "variant": lambda variant: ROWS.get(variant, variant),
+    }
+    return environment.get_template("report.html").render(
+        report=summary,
+        figure3=_inline(figure3),
+        controls=_inline(controls) if controls else None,
+        family={row["name"].split(".")[0] for row in summary["sources"]["levels"]},
+    )
+
+
+def _inline(svg: str) -> Markup:
+    """An SVG document as an element; matplotlib has escaped the texts in it."""
+    return Markup(svg[svg.index("<svg") :])

@@ -1,0 +1,54 @@
+"""results.parquet: every accuracy of a study, a row each."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from .collect import Study
+
+SCHEMA = pa.schema(
+    [
+        ("source_key", pa.string()),  # key of the source's evaluation; null for random networks, which have none
+        ("job_key", pa.string()),  # key of the transfer's job
+        ("target", pa.string()),
+        ("variant", pa.string()),
+        ("eps", pa.float64()),
+        ("random_init", pa.bool_()),
+        ("seed", pa.int64()),
+        ("n", pa.int64()),
+        ("standardised", pa.bool_()),
+        ("epoch", pa.int32()),  # from 1
+        ("accuracy", pa.float64()),
+        ("robust_accuracy", pa.float64()),  # after transfer; null where it was not measured
+    ]
+)
+
+
+def write_results(study: Study, path: Path) -> None:
+    """A row per source model, target, variant, n, standardisation and epoch, in the order of the arms."""
+    rows = list(_rows(study))
+    parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+
+
+def _rows(study: Study) -> Iterator[dict[str, Any]]:
+    sources = {(source.eps, source.seed): source.key for source in study.sources}
+    for panel in study.panels:
+        for head in sorted(panel.heads, key=lambda h: (h.random, h.eps, h.seed, h.n, h.standardised)):
+            for epoch, accuracy in enumerate(head.test.tolist(), 1):
+                yield {
+                    "source_key": None if head.random else sources.get((head.eps, head.seed)),
+                    "job_key": head.key,
+                    "target": panel.target,
+                    "variant": panel.variant,
+                    "eps": head.eps,
+                    "random_init": head.random,
+                    "seed": head.seed,
+                    "n": head.n,
+                    "standardised": head.standardised,
+                    "epoch": epoch,
+                    "accuracy": accuracy,
+                    "robust_accuracy": None,
+                }
