@@ -51,6 +51,7 @@ class Client:
 
     def __init__(self, base_url: str, token: str | None = None, timeout: float = 30.0) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout
         self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=True)
 
     def __enter__(self) -> Self:
@@ -153,7 +154,7 @@ class Client:
 
     def _listen(self, id: str, last_id: int) -> Iterator[EventView]:
         headers = {"Last-Event-ID": str(last_id)} if last_id else {}
-        timeout = httpx2.Timeout(self._http.timeout, read=QUIET_S)
+        timeout = httpx2.Timeout(self._timeout, read=QUIET_S)
         with self._http.sse(f"/v1/experiments/{id}/events", headers=headers, timeout=timeout) as source:
             _check(source.response)
             for line in source:

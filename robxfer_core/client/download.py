@@ -56,7 +56,9 @@ def _fetch(http: httpx2.Client, url: str, file: FileView, target: Path, on_progr
         raise Unreachable(f"{http.base_url}: {error or type(error).__name__}") from error
 
 
-def _fetch_once(http: httpx2.Client, url: str, file: FileView, target: Path, on_progress: Callable[[int], None]) -> None:
+def _fetch_once(
+    http: httpx2.Client, url: str, file: FileView, target: Path, on_progress: Callable[[int], None]
+) -> None:
     aside, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
     digest, got = hashlib.sha256(), 0
     try:
@@ -71,7 +73,9 @@ def _fetch_once(http: httpx2.Client, url: str, file: FileView, target: Path, on_
                 out.write(piece)
                 on_progress(got)
         if got != file.size or digest.hexdigest() != file.sha256:
-            raise DownloadError(f"{file.path} did not come as its manifest says ({file.size} bytes, {file.sha256[:12]}...)")
+            raise DownloadError(
+                f"{file.path} did not come as its manifest says ({file.size} bytes, {file.sha256[:12]}...)"
+            )
         os.chmod(name, 0o644)  # mkstemp's files are the owner's alone
         os.replace(name, target)
     finally:

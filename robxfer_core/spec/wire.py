@@ -116,11 +116,24 @@ class WaitingFor(Wire):
     """Why a job does not run yet."""
 
     reason: str
-    """inputs (jobs it needs are not done), backoff (waits before it is tried again), worker (no live worker takes
-    its queue), slot (all slots of its queue are busy)."""
+    """inputs (`jobs` are not done), unwanted (no running experiment names it), backoff (it waits before it is tried
+    again), worker (no live worker takes its queue), quota (the project runs as many jobs as it may), slot (others come
+    first, or all slots of its queue are busy)."""
     detail: str = ""
     jobs: list[str] = []
     """Ids of the jobs whose results it needs."""
+
+
+class InputView(Wire):
+    """A job whose result is taken, and in which reference."""
+
+    field: str
+    index: int
+    job_id: str
+    key: str
+    kind: str
+    state: JobState
+    artifact_id: str | None = None
 
 
 class JobView(Wire):
@@ -134,7 +147,7 @@ class JobView(Wire):
     outcome: str | None = None
     error: dict[str, Any] | None = None
     params: dict[str, Any]
-    inputs: list[dict[str, Any]] = []
+    inputs: list[InputView] = []
     queue: str
     gpus: int = 1
     priority: int = 0
@@ -145,7 +158,7 @@ class JobView(Wire):
     worker_id: str | None = None
     progress: Progress | None = None
     artifact_id: str | None = None
-    waiting_for: WaitingFor | None = None
+    waiting_for: list[WaitingFor] = []
     created_at: float
     ready_at: float | None = None
     started_at: float | None = None
@@ -157,7 +170,8 @@ class MetricRow(Wire):
 
     name: str
     step: int
-    value: float
+    value: float | None
+    """None: was not a finite number."""
 
 
 class EventView(Wire):
@@ -239,8 +253,9 @@ class PlanInput(Wire):
     """A reference of a planned node."""
 
     field: str
-    index: int | None = None
+    index: int
     node: str
+    key: str
 
 
 class PlanNode(Wire):

@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from robxfer_core.ledger.engine import Conflict, Unknown
+from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.spec.errors import SpecError, place, show
 from robxfer_core.spec.wire import FieldError, ProblemView
 
@@ -21,9 +23,19 @@ NOT_YET = "urn:robxfer:problem:not-there-yet"
 class Refused(Exception):
     """A request that is answered by a problem."""
 
-    def __init__(self, status: int, detail: str, *, type: str = "about:blank", title: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        type: str = "about:blank",
+        title: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.problem = ProblemView(type=type, title=title or HTTPStatus(status).phrase, status=status, detail=detail)
+        self.headers = headers
+        problem = _plain(status, detail, type)
+        self.problem = problem.model_copy(update={"title": title}) if title else problem
 
 
 def not_found(what: str, id: str) -> Refused:
@@ -39,14 +51,31 @@ def handle_problems(app: FastAPI) -> None:
     """Answers everything that can go wrong in the app."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(SpecError, _spec)
+    app.add_exception_handler(Unknown, lambda request, error: answer(_plain(404, str(error))))
+    app.add_exception_handler(Conflict, lambda request, error: answer(_plain(409, str(error), OTHER_BODY)))
+    app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(RequestValidationError, _request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unforeseen)
 
 
+def _plain(status: int, detail: str, type: str = "about:blank") -> ProblemView:
+    return ProblemView(type=type, title=HTTPStatus(status).phrase, status=status, detail=detail)
+
+
+def wrong_query(field: str, got: str | None, takes: str) -> RequestValidationError:
+    """For a query parameter that only the route can judge."""
+    kind = "missing" if got is None else "value_error"
+    return RequestValidationError([{"type": kind, "loc": ("query", field), "msg": takes, "input": got}])
+
+
+def _bad_cursor(request: Request, error: Exception) -> JSONResponse:
+    return _request(request, wrong_query("cursor", request.query_params.get("cursor"), "the `next` of another page"))
+
+
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
-    return answer(error.problem)
+    return answer(error.problem, error.headers)
 
 
 def _spec(request: Request, error: Exception) -> JSONResponse:
@@ -54,19 +83,23 @@ def _spec(request: Request, error: Exception) -> JSONResponse:
     errors = [FieldError(**problem.as_dict()) for problem in error.problems]
     return answer(
         ProblemView(
-            type=INVALID_SPEC, title="The spec cannot be taken", status=422, detail=str(error.problems[0]), errors=errors
+            type=INVALID_SPEC,
+            title="The spec cannot be taken",
+            status=422,
+            detail=str(error.problems[0]),
+            errors=errors,
         )
     )
 
 
 def _request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if all(each["loc"][0] == "path" for each in error.errors()):
+        return answer(_plain(404, f"There is nothing at {request.url.path}."))
     errors = [_field(each) for each in error.errors()]
     detail = f"{errors[0].at}: got {errors[0].got}; takes {errors[0].takes}" if errors else ""
     return answer(
-        ProblemView(
-            type=INVALID_REQUEST, title="The request cannot be taken", status=422, detail=detail, errors=errors
-        )
+        ProblemView(type=INVALID_REQUEST, title="The request cannot be taken", status=422, detail=detail, errors=errors)
     )
 
 

@@ -18,6 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from robxfer_core.ledger import events, experiments
 from robxfer_core.spec.wire import EXPERIMENT_ENDS, EventView
 
+from .answers import event_view
+
 PAGE = 500  # events read at a time
 DEPTH = 1000  # events that wait for one client before it is let go
 RECONNECT_MS = 1000
@@ -100,7 +102,7 @@ class Fan:
             self._poke.clear()
             try:
                 if last is None:
-                    last = events.newest(self._engine)
+                    last = events.last(self._engine)
                 found = events.after(self._engine, last, PAGE)
             except SQLAlchemyError:
                 log.exception("cannot read events; trying again")
@@ -110,7 +112,7 @@ class Fan:
             if len(found) == PAGE:
                 self._poke.set()
             try:
-                self._loop.call_soon_threadsafe(self._hand_out, [_view(row) for row in found])
+                self._loop.call_soon_threadsafe(self._hand_out, [event_view(row) for row in found])
             except RuntimeError:  # the loop is closed
                 return
 
@@ -123,11 +125,9 @@ class Fan:
                 follower.end()
 
 
-def _view(row: events.Event) -> EventView:
-    return EventView.model_validate(row, from_attributes=True)
-
-
-async def stream(fan: Fan, engine: Engine, project: str, experiment_id: str, last: int) -> AsyncIterator[ServerSentEvent]:
+async def stream(
+    fan: Fan, engine: Engine, project: str, experiment_id: str, last: int
+) -> AsyncIterator[ServerSentEvent]:
     """An experiment's events after the id `last`, then the new ones as they come; `end` once it has ended."""
     yield ServerSentEvent(retry=RECONNECT_MS, comment=experiment_id)
     jobs = frozenset(await run_in_threadpool(experiments.job_ids, engine, project, experiment_id))
@@ -136,7 +136,7 @@ async def stream(fan: Fan, engine: Engine, project: str, experiment_id: str, las
         state = await run_in_threadpool(experiments.state, engine, project, experiment_id)
         while found := await run_in_threadpool(events.for_experiment, engine, experiment_id, last, PAGE):
             for row in found:
-                event, last = _view(row), row.id
+                event, last = event_view(row), row.id
                 state = _state(event) or state
                 yield _line(event)
         while state not in EXPERIMENT_ENDS:

@@ -1,0 +1,63 @@
+"""What the ledger remembers, as the answers of the interface."""
+
+from sqlalchemy import Engine
+
+from robxfer_core.ledger import artifacts, experiments, jobs
+from robxfer_core.ledger.artifacts import Artifact
+from robxfer_core.ledger.events import Event
+from robxfer_core.spec.wire import (
+    ArtifactView,
+    AttemptView,
+    EventView,
+    ExperimentRow,
+    ExperimentView,
+    InputView,
+    JobView,
+    NodeView,
+    Page,
+    WaitingFor,
+)
+
+from .plans import group_of
+
+
+def experiment_view(engine: Engine, project: str, id: str) -> ExperimentView:
+    """Raises Unknown."""
+    found = experiments.get(engine, project, id)
+    row = experiment_row(found)
+    return ExperimentView(**dict(row), spec=found.spec, nodes=[_node(each) for each in experiments.jobs_of(engine, id)])
+
+
+def experiment_row(found: experiments.Summary) -> ExperimentRow:
+    named = {name: getattr(found, name) for name in ExperimentRow.model_fields if name != "project"}
+    return ExperimentRow(project=found.project_id, **named)
+
+
+def _node(member: experiments.Member) -> NodeView:
+    return NodeView.model_validate(vars(member) | {"group": group_of(member.name)})
+
+
+def job_view(job: jobs.Job) -> JobView:
+    named = {name: getattr(job, name) for name in JobView.model_fields}
+    return JobView.model_validate(
+        named
+        | {
+            "inputs": [InputView.model_validate(each, from_attributes=True) for each in job.inputs],
+            "attempts": [AttemptView.model_validate(each, from_attributes=True) for each in job.attempts],
+            "waiting_for": [WaitingFor.model_validate(each, from_attributes=True) for each in job.waiting_for],
+        }
+    )
+
+
+def artifact_view(artifact: Artifact) -> ArtifactView:
+    named = {name: getattr(artifact, name) for name in ArtifactView.model_fields if name != "files"}
+    return ArtifactView(files=artifact.manifest["files"], **named)
+
+
+def artifact_page(engine: Engine, project: str, type: str, limit: int, cursor: str | None) -> Page[ArtifactView]:
+    found = artifacts.page(engine, project, type, limit, cursor)
+    return Page(items=[artifact_view(each) for each in found.items], next=found.next)
+
+
+def event_view(event: Event) -> EventView:
+    return EventView.model_validate(event, from_attributes=True)

@@ -1,0 +1,117 @@
+"""What routes are given: the settings, the ledger's engine, the store, the event fan, and whose request it is."""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Path, Query, Request
+from sqlalchemy import Engine
+
+from robxfer_core import bell
+from robxfer_core.artifacts import Store
+from robxfer_core.settings import Settings
+from robxfer_core.spec.experiment import MAX_BYTES, Experiment, read_spec
+
+from .problems import Refused
+from .stream import Fan
+
+PROJECT = "default"
+log = logging.getLogger(__name__)
+MEDIA: dict[str, Literal["json", "yaml"]] = {
+    "application/json": "json",
+    "application/yaml": "yaml",
+    "application/x-yaml": "yaml",
+    "text/yaml": "yaml",
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """What one app is made of."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    fan: Fan
+    ringer: Executor
+
+    def ring(self, queues: list[str]) -> None:
+        """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""
+        if queues:
+            self.ringer.submit(self._ring, queues)
+
+    def _ring(self, queues: list[str]) -> None:
+        try:
+            bell.ring(self.settings, queues)
+        except Exception:
+            log.exception("the bell could not be rung")
+
+
+def context(request: Request) -> Context:
+    return request.app.state.context
+
+
+Ctx = Annotated[Context, Depends(context)]
+
+
+def project(ctx: Ctx, authorization: Annotated[str, Header()] = "") -> str:
+    """The id of the project that a request may see: who knows the token, where one is set, sees the one there is."""
+    token = ctx.settings.token
+    if token is not None:
+        scheme, _, given = authorization.partition(" ")
+        known = secrets.compare_digest(given.strip().encode(), token.get_secret_value().encode())
+        if scheme.lower() != "bearer" or not known:
+            raise Refused(401, "The header Authorization takes `Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"})
+    return PROJECT
+
+
+Project = Annotated[str, Depends(project)]
+PLAIN = r"^[^\x00]*$"
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(max_length=200, pattern=PLAIN)]
+Text = Annotated[str | None, Query(max_length=300, pattern=PLAIN)]
+Id = Annotated[str, Path(max_length=60, pattern=r"^[a-z]+_[0-9a-z]+$")]
+LastId = Annotated[int, Header(ge=0, le=2**53)]
+
+
+@dataclass(frozen=True)
+class SpecBody:
+    """A spec as it was posted."""
+
+    data: bytes
+    media: Literal["json", "yaml"]
+
+    def read(self) -> Experiment:
+        """Raises SpecError."""
+        return read_spec(self.data, self.media)
+
+
+async def spec_body(request: Request) -> SpecBody:
+    """The request's body, at most 1 MiB of JSON or YAML."""
+    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if named not in MEDIA:
+        raise Refused(415, f"The header Content-Type is {named or 'missing'!r}; takes {', '.join(MEDIA)}.")
+    return SpecBody(await _at_most(request.stream(), MAX_BYTES), MEDIA[named])
+
+
+async def _at_most(pieces: AsyncIterator[bytes], limit: int) -> bytes:
+    data = bytearray()
+    async for piece in pieces:
+        data += piece
+        if len(data) > limit:
+            raise Refused(413, f"The body has more than {limit} bytes; a spec takes at most that.")
+    return bytes(data)
+
+
+Spec = Annotated[SpecBody, Depends(spec_body)]
+SPEC_OPENAPI = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            media: {"schema": Experiment.model_json_schema()} for media in ("application/json", "application/yaml")
+        },
+    }
+}

@@ -1,0 +1,142 @@
+"""Experiments: asked for, planned, shown, followed, ended."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from robxfer_api.answers import experiment_row, experiment_view
+from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Project, Spec, Text
+from robxfer_api.plans import plan_view
+from robxfer_api.problems import NOT_YET, Refused, wrong_query
+from robxfer_api.stream import stream
+from robxfer_core.cost import Cost, Measured, estimate
+from robxfer_core.ledger import artifacts, experiments, figures, jobs, workers
+from robxfer_core.plan import Catalog, Plan, make_plan
+from robxfer_core.spec.datasets import scan
+from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, PlanView, Submitted
+
+router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
+
+
+@router.post("", status_code=202, openapi_extra=SPEC_OPENAPI)
+def submit(
+    ctx: Ctx, project: Project, spec: Spec, response: Response, idempotency_key: IdempotencyKey = None
+) -> Submitted:
+    """Asks for a spec to be run; it is validated and planned whole before anything is stored."""
+    experiment = spec.read()
+    plan = make_plan(experiment, _catalog(ctx))
+    once = (idempotency_key, hashlib.sha256(spec.data).hexdigest()) if idempotency_key else None
+    asked = experiment.model_dump(mode="json", exclude_unset=True)
+    submission = experiments.submit(ctx.engine, project, asked, plan, once)
+    ctx.ring(submission.queues_ready)
+    response.headers["Location"] = f"/v1/experiments/{submission.experiment_id}"
+    view = experiment_view(ctx.engine, project, submission.experiment_id)
+    return Submitted(**dict(view), created=submission.created)
+
+
+@router.post("/plan", openapi_extra=SPEC_OPENAPI)
+def plan(ctx: Ctx, project: Project, spec: Spec) -> PlanView:
+    """What submitting the spec would compute, without storing or running anything."""
+    experiment, catalog = spec.read(), _catalog(ctx)
+    planned = make_plan(experiment, catalog)
+    states = jobs.states_of_keys(ctx.engine, project, [node.key for node in planned.nodes])
+    return plan_view(experiment.name, planned, states, _cost(ctx, planned, states), catalog)
+
+
+@router.get("")
+def page(
+    ctx: Ctx,
+    project: Project,
+    state: ExperimentState | None = None,
+    name: Text = None,
+    label: Annotated[Text, Query(description="`key` or `key=value`")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[ExperimentRow]:
+    """Experiments, newest first."""
+    found = experiments.page(ctx.engine, project, state=state, name=name, label=label, limit=limit, cursor=cursor)
+    return Page(items=[experiment_row(each) for each in found.items], next=found.next)
+
+
+@router.get("/{id}")
+def get(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
+    return experiment_view(ctx.engine, project, id)
+
+
+@router.post("/{id}/cancel")
+def cancel(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
+    """Ends the experiment; jobs that no other wants are stopped. Of one that has ended, nothing changes."""
+    experiments.cancel(ctx.engine, project, id)
+    return experiment_view(ctx.engine, project, id)
+
+
+@router.post("/{id}/retry")
+def retry(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
+    """Gives its failed and cancelled jobs a fresh budget. Of one that is done, nothing changes."""
+    ctx.ring(experiments.retry(ctx.engine, project, id).queues_ready)
+    return experiment_view(ctx.engine, project, id)
+
+
+def _known(ctx: Ctx, project: Project, id: Id) -> str:
+    # A stream's answer has begun before its body runs: what is not there must be found out earlier.
+    experiments.state(ctx.engine, project, id)
+    return id
+
+
+@router.get("/{id}/events", response_class=EventSourceResponse)
+async def events(
+    ctx: Ctx, project: Project, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0
+) -> AsyncIterator[ServerSentEvent]:
+    """Its events, those after the header Last-Event-ID, and the new ones as they come; `end` once it has ended.
+
+    A stream may end earlier, without an `end`: the client then goes on from the last id it has seen.
+    """
+    async for line in stream(ctx.fan, ctx.engine, project, known, last_event_id):
+        yield line
+
+
+@router.get("/{id}/report", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+def report(ctx: Ctx, project: Project, id: Id, node: Text = None) -> Response:
+    """report.json of its report job; of several, of the one that `node` names."""
+    experiments.state(ctx.engine, project, id)
+    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if each.kind == "report"}
+    if not found:
+        raise Refused(404, "This experiment has no report job.")
+    if node is None and len(found) > 1:
+        raise wrong_query("node", None, f"one of its report jobs: {', '.join(found)}")
+    if node is not None and node not in found:
+        raise wrong_query("node", node, f"one of its report jobs: {', '.join(found)}")
+    member = found[node or next(iter(found))]
+    if member.artifact_id is None or member.state != "done":
+        raise Refused(404, _why_not(ctx, project, member), type=NOT_YET, title="The report is not there yet")
+    artifact = artifacts.get(ctx.engine, project, member.artifact_id)
+    data = b"".join(ctx.store.stream(f"{artifact.prefix}/report.json"))
+    return Response(data, media_type="application/json")
+
+
+def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
+    reasons = jobs.job(ctx.engine, project, member.job_id).waiting_for
+    told = f": {'; '.join(reason.detail for reason in reasons)}" if reasons else ""
+    return f"The job {member.name} is {member.state}{told}."
+
+
+def _catalog(ctx: Context) -> Catalog | None:
+    """The data sets that can be read: as workers say, or, until one has, as seen from here if a folder is named."""
+    known = workers.known_datasets(ctx.engine)
+    if known is None and ctx.settings.data_root is not None:
+        return {name: dict(facts) for name, facts in scan(ctx.settings.data_root).items()}
+    return known
+
+
+def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
+    queues = {node.running.queue for node in plan.nodes}
+    slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
+    past = figures.throughput(ctx.engine)
+    measured = {(kind, queue): Measured(*each) for kind, each in past.items() for queue in queues}
+    done = {key for key, state in states.items() if state == "done"}
+    return estimate(plan, done, measured, slots or ctx.settings.slots)

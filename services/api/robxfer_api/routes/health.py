@@ -1,0 +1,30 @@
+"""Whether the service lives and can work, and its figures for Prometheus."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from robxfer_api.context import Ctx
+from robxfer_api.figures import exposition
+from robxfer_api.needs import missing
+from robxfer_core.spec.wire import Health
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Whether the process answers."""
+    return Health(ok=True)
+
+
+@router.get("/readyz", responses={503: {"model": Health}})
+def readyz(ctx: Ctx) -> JSONResponse:
+    """Whether what the service needs is there; `missing` names what is not."""
+    lacking = missing(ctx)
+    return JSONResponse(Health(ok=not lacking, missing=lacking).model_dump(), 503 if lacking else 200)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def metrics(ctx: Ctx) -> PlainTextResponse:
+    """Queues, jobs, attempts and workers, as Prometheus reads them."""
+    return PlainTextResponse(exposition(ctx.engine), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,84 @@
+"""What there is: models, data sets, workers, kinds of job."""
+
+import inspect
+from functools import cache
+
+from fastapi import APIRouter
+from pydantic_core import PydanticUndefined
+
+from robxfer_api.answers import artifact_page
+from robxfer_api.context import Ctx, Cursor, Limit, Project
+from robxfer_core.ledger import workers
+from robxfer_core.spec.jobs import KINDS, Job
+from robxfer_core.spec.wire import ArtifactView, DatasetsView, KindView, Page, ParameterView, WorkerView
+
+router = APIRouter(prefix="/v1", tags=["lists"])
+
+
+@router.get("/models")
+def models(ctx: Ctx, project: Project, limit: Limit = 50, cursor: Cursor = None) -> Page[ArtifactView]:
+    """Models that jobs have left, newest first."""
+    return artifact_page(ctx.engine, project, "model", limit, cursor)
+
+
+@router.get("/datasets")
+def datasets(ctx: Ctx, project: Project, limit: Limit = 50, cursor: Cursor = None) -> DatasetsView:
+    """The names that workers can read, and the data sets that jobs have left, newest first."""
+    found = artifact_page(ctx.engine, project, "dataset", limit, cursor)
+    return DatasetsView(readable=workers.known_datasets(ctx.engine), artifacts=found)
+
+
+@router.get("/workers", dependencies=[])
+def live_workers(ctx: Ctx, project: Project) -> Page[WorkerView]:
+    """The workers that are there."""
+    items = [
+        WorkerView(
+            id=worker.id,
+            queues=worker.queues,
+            slots=worker.slots,
+            device=worker.device,
+            datasets=sorted(worker.datasets),
+            state=worker.state,
+            seen_at=worker.seen_at,
+        )
+        for worker in workers.live(ctx.engine)
+    ]
+    return Page(items=items)
+
+
+@router.get("/job-kinds")
+def job_kinds() -> Page[KindView]:
+    """Every kind of job with its parameters."""
+    return Page(items=_kinds())
+
+
+@cache
+def _kinds() -> list[KindView]:
+    return [_kind(name, model) for name, model in KINDS.items()]
+
+
+def _kind(name: str, model: type[Job]) -> KindView:
+    parameters = [
+        ParameterView(
+            name=field,
+            meaning=info.description or "",
+            required=info.is_required(),
+            default=None if info.default is PydanticUndefined else _plain(model, field),
+        )
+        for field, info in model.model_fields.items()
+        if field != "kind"
+    ]
+    return KindView(
+        kind=name,
+        meaning=inspect.getdoc(model) or "",
+        recipe=model.RECIPE,
+        artifact=model.ARTIFACT,
+        takes={field: list(kinds) for field, kinds in model.TAKES.items()},
+        parameters=parameters,
+        json_schema=model.model_json_schema(),
+    )
+
+
+def _plain(model: type[Job], field: str) -> object:
+    """A default as JSON."""
+    return model.model_json_schema()["properties"][field].get("default")

@@ -1,0 +1,157 @@
+"""A real API on a free port, with SQLite and a folder as store; tests play the worker by the ledger's own functions."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sqlalchemy import Engine
+
+from robxfer_api.serve import Server
+from robxfer_core.artifacts import Store, open_store, publish_folder
+from robxfer_core.client import Client
+from robxfer_core.ledger import migrate, queue
+from robxfer_core.ledger.engine import connect
+from robxfer_core.settings import Settings
+
+PATIENCE_S = 60.0
+
+
+def spec(name: str = "small", seeds: tuple[int, ...] = (0, 1), **more: Any) -> dict[str, Any]:
+    """A spec of 1 + 4 jobs a seed + 1, each cheap to plan: data, models, evaluations, features, heads, report."""
+    arch = {"name": "cnn", "width": 0.25}
+    return {
+        "name": name,
+        "jobs": {
+            "digits": {"kind": "dataset", "name": "digits"},
+            "source": {
+                "kind": "train",
+                "dataset": "digits",
+                "arch": arch,
+                "epochs": 1,
+                "matrix": {"seed": list(seeds)},
+            },
+            "levels": {"kind": "evaluate", "model": "source", "dataset": "digits", "eps": [0.0]},
+            "features": {"kind": "features", "model": "source", "dataset": "digits"},
+            "heads": {"kind": "transfer", "features": "features", "epochs": 2},
+            "report": {
+                "kind": "report",
+                "title": "Small",
+                "sources": "levels",
+                "arms": [{"target": "digits", "variant": "standard", "transfers": "heads"}],
+            },
+        },
+        **more,
+    }
+
+
+@dataclass
+class Service:
+    """A running API and what is behind it."""
+
+    settings: Settings
+    url: str
+    server: Server
+    engine: Engine
+    store: Store
+    scratch: Path
+    published: int = field(default=0)
+
+    def client(self) -> Client:
+        return Client(self.url, timeout=30)
+
+    def submit(self, wanted: dict[str, Any], key: str | None = None) -> str:
+        with self.client() as client:
+            return client.submit(yaml.safe_dump(wanted).encode(), "yaml", key).id
+
+    def claim(self) -> queue.Claim | None:
+        return queue.claim(self.engine, "worker-1", ["cpu"], 60.0, "cpu")
+
+    def publish(self, claim: queue.Claim, files: dict[str, bytes] | None = None) -> None:
+        folder = self.scratch / f"out-{self.published}"
+        self.published += 1
+        for path, data in (files or outputs(claim)).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+        manifest = publish_folder(
+            self.store,
+            queue.prefix_of(claim.project_id, claim.job_id, claim.attempt),
+            folder,
+            claim.artifact_type,
+            claim.kind,
+            claim.key,
+        )
+        assert queue.publish(self.engine, claim.job_id, claim.attempt, claim.artifact_type, manifest)
+
+    def work(self) -> int:
+        """Runs all that is ready, as a worker would; returns the number of jobs."""
+        done = 0
+        while (claim := self.claim()) is not None:
+            self.publish(claim)
+            done += 1
+        return done
+
+
+def outputs(claim: queue.Claim) -> dict[str, bytes]:
+    files = {"result.json": b"{}"}
+    if claim.kind == "report":
+        files["report.json"] = b'{"schema":1,"title":"Small","verdicts":[]}'
+        files["report.html"] = b"<p>Small</p>"
+    return files
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[Service]:
+    configured = Settings(data_dir=folder, port=0, **settings)
+    folder.mkdir(exist_ok=True)
+    migrate.upgrade(configured.database_url)
+    listens = threading.Event()
+    server = Server(configured, lambda url: listens.set())
+    thread = threading.Thread(target=server.serve_until_stopped)
+    thread.start()
+    engine = connect(configured.database_url)
+    try:
+        assert listens.wait(PATIENCE_S)
+        store = open_store(configured.store_url, configured)
+        yield Service(configured, server.url, server, engine, store, folder)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        engine.dispose()
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with served(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., Any]:
+    """For a test that needs a service with settings of its own."""
+    return served
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., dict[str, Any]]:
+    """Makes specs."""
+    return spec
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Waits for a condition, for a minute at most."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, "what was waited for did not come"
+            time.sleep(0.02)
+
+    return wait
