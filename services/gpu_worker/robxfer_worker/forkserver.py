@@ -21,7 +21,9 @@ from importlib import import_module
 from typing import NoReturn
 
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+STOP_S = 2.0
 PRELOADED = (
+    "torch._dynamo",  # which torch.optim imports at its first step, in seconds
     "robxfer_worker.child",
     "robxfer_core.science.train",
     "robxfer_core.science.evaluate",
@@ -131,7 +133,11 @@ class ForkServer:
             if self._control is not None:
                 self._control.close()
             if self._process is not None:
-                self._process.wait()
+                try:
+                    self._process.wait(STOP_S)
+                except subprocess.TimeoutExpired:  # it is still loading, and has no child
+                    self._process.kill()
+                    self._process.wait()
 
 
 def _line(fd: int) -> str:
@@ -221,6 +227,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = sys.argv[2]
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # so that a module that asks for CUDA as it loads leaves it alone
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     for name in PRELOADED:
@@ -228,6 +235,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # or every child's collections would copy the pages of what is loaded
     serve(control)
+    os._exit(0)  # tearing torch down takes long
 
 
 if __name__ == "__main__":
