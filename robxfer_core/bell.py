@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 TASK = "work"
 EXPIRES = 60  # seconds after which a message means nothing: the sweep has rung since
 PATIENCE = 2  # seconds that ringing may wait for the broker
+LOOK = 0.5  # seconds after which the filesystem broker's consumer looks up from its folder
 POLL = 0.05  # seconds between looks at the folder, for the filesystem broker
 PENDING = 8  # messages a queue of the filesystem broker holds before further ones are dropped: it is ringing already
 
@@ -114,6 +115,9 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """The filesystem transport with whole messages."""
+    """The filesystem transport with whole messages, which lets its worker see often that it was told to end."""
 
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        super().drain_events(connection, timeout=LOOK if timeout is None else min(timeout, LOOK))
