@@ -178,7 +178,7 @@ def _for_inputs(connection: Connection, inputs: Sequence[Input], shown: int = 5)
         .where(nodes.c.job_id.in_(first))
         .group_by(nodes.c.job_id)
     )
-    called: dict[str, str] = dict(names.tuples())
+    called: dict[str, str] = dict(names.all())
     told = ", ".join(f"{called.get(each, missing[each].kind)} ({missing[each].state})" for each in first)
     more = f" and {len(missing) - shown} more" if len(missing) > shown else ""
     return Reason("inputs", f"needs {told}{more}", list(missing))
@@ -207,4 +207,4 @@ def states_of_keys(engine: Engine, project_id: str, keys: Sequence[str]) -> dict
     """The states of those of the keys that have a job."""
     query = select(jobs.c.key, jobs.c.state).where(jobs.c.project_id == project_id, jobs.c.key.in_(keys))
     with read(engine) as connection:
-        return dict(connection.execute(query).tuples())
+        return dict(connection.execute(query).all())

@@ -50,7 +50,7 @@ class Claim:
     artifact_type: str
 
     @property
-    def prefix_of(self) -> str:
+    def prefix(self) -> str:
         """Where this attempt's files go in the store."""
         return prefix_of(self.project_id, self.job_id, self.attempt)
 
