@@ -74,6 +74,8 @@ class Curves:
     random: Floats
     """Curves on random networks, [seed, E]; no seeds where the study has none."""
     random_asymptote: Floats
+    random_last: Bits
+    """[seed, n_test]."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Panel:
             asymptote=np.array([[_or_nan(head.asymptote) for head in row] for row in grid]),
             random=np.array([head.test for head in random]).reshape(len(random), epochs),
             random_asymptote=np.array([_or_nan(head.asymptote) for head in random]),
+            random_last=np.array([head.last for head in random], dtype=bool).reshape(len(random), self.n_test),
         )
 
     def _grid(self, n: int, standardised: bool) -> list[list[Head]]:

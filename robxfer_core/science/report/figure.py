@@ -44,7 +44,7 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "robxfer",
 }
-GREY = "#737373"  # random networks
+GREY, DASHED = "#737373", (0, (3, 1.5))  # random networks
 VERDICT_COLOUR = {"helps": "#0b6e4f", "hinders": "#b3261e", "mixed": "#7a4a00"}
 
 
@@ -91,6 +91,8 @@ def draw(
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
         _legend(figure, grid, levels, colours)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is done; both files show the same
     return figure
 
 
@@ -117,10 +119,13 @@ def _panel(axes: Axes, arm: Arm, colours: Mapping[float, str]) -> None:
         colour = GREY if random else colours[line["eps"]]
         epochs = np.arange(1, len(line["mean"]) + 1)
         mark = {"marker": "o", "markersize": 3} if len(epochs) == 1 else {}
-        axes.plot(epochs, 100 * np.array(line["mean"]), color=colour, ls=(0, (3, 1.5)) if random else "-", **mark)
+        style: Any = {"ls": DASHED, "label": "random network"} if random else {}
+        axes.plot(epochs, 100 * np.array(line["mean"]), color=colour, **style, **mark)
         if line["low"] is not None:
             low, high = (np.clip(100 * np.array(line[end]), 0, 100) for end in ("low", "high"))
             axes.fill_between(epochs, low, high, color=colour, alpha=0.12 if random else 0.2, linewidth=0)
+    if arm["chance"]:
+        axes.axhline(100 * arm["chance"]["expected"], color="black", linewidth=0.7, ls=":")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
@@ -146,8 +151,8 @@ def _title(axes: Axes, target: str, verdict: str, columns: int) -> None:
 
 def _legend(figure: Figure, grid: Any, levels: Sequence[float], colours: Mapping[float, str]) -> None:
     handles = [Line2D([], [], color=colours[eps], label=f"{eps:g}") for eps in levels]
-    if any(line.get_linestyle() != "-" for axes in grid.flat for line in axes.lines):
-        handles.append(Line2D([], [], color=GREY, ls=(0, (3, 1.5)), label="random network"))
+    if any(line.get_label() == "random network" for axes in grid.flat for line in axes.lines):
+        handles.append(Line2D([], [], color=GREY, ls=DASHED, label="random network"))
     figure.legend(
         handles=handles,
         title="source trained at eps",

@@ -26,6 +26,8 @@ def page(summary: Mapping[str, Any], figure3: str, controls: str | None) -> str:
         "points": lambda band: words.points(band) if band else "-",
         "number": lambda band: words.number(band) if band else "-",
         "plain": lambda value: "-" if value is None else f"{value:.3g}",
+        "p": lambda p: "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        "rank": lambda value: "-" if value is None else f"{value:+.2f}",
         "listed": words.listed,
         "variant": lambda variant: ROWS.get(variant, variant),
     }

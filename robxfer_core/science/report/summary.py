@@ -192,7 +192,7 @@ def epochs_to(test: Floats, bar: Floats) -> Floats:
 
 
 def _random(main: Curves, alpha: float) -> dict[str, Any] | None:
-    return bounds(over_seeds(main.random[:, -1]), alpha) if len(main.random) else None
+    return bounds(crossed(main.random_last), alpha) if len(main.random) else None
 
 
 def _tuned(panel: Panel, alpha: float) -> list[dict[str, Any]]:

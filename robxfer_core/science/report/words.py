@@ -19,24 +19,24 @@ def percent(value: float | None) -> str:
 
 def accuracy(band: Band) -> str:
     """'87.1 [85.0, 89.2]', in per cent."""
-    return _with_interval(f"{100 * band['mean']:.1f}", band, 100, "{:.1f}")
+    return _with_interval(band, 100, ".1f")
 
 
 def points(band: Band) -> str:
     """A difference in percentage points: '-12.1 [-15.2, -9.0]'."""
-    return _with_interval(f"{100 * band['mean']:+.1f}", band, 100, "{:+.1f}")
+    return _with_interval(band, 100, "+.1f")
 
 
 def number(band: Band) -> str:
     """'3.4 [1.2, 5.6]'."""
-    return _with_interval(f"{band['mean']:.1f}", band, 1, "{:.1f}")
+    return _with_interval(band, 1, ".1f")
 
 
 def change(eps: float, band: Band) -> str:
     """'at eps 2 accuracy falls by 12.1 points [9.0, 15.2]'."""
     sign = -1 if band["mean"] < 0 else 1
     verb = "falls" if sign < 0 else "rises"
-    ends = sorted(100 * sign * band[end] for end in ("low", "high"))
+    ends = sorted(_tenths(100 * sign * band[end]) for end in ("low", "high"))
     return (
         f"at eps {eps_text(eps)} accuracy {verb} by {100 * abs(band['mean']):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}]"
     )
@@ -48,7 +48,10 @@ def listed(values: Sequence[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _with_interval(mean: str, band: Band, scale: float, form: str) -> str:
-    if band["low"] is None:
-        return mean
-    return f"{mean} [{form.format(scale * band['low'])}, {form.format(scale * band['high'])}]"
+def _with_interval(band: Band, scale: float, form: str) -> str:
+    mean, low, high = (None if band[at] is None else _tenths(scale * band[at]) for at in ("mean", "low", "high"))
+    return f"{mean:{form}}" if low is None else f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _tenths(value: float) -> float:
+    return round(value, 1) + 0.0  # never -0.0
