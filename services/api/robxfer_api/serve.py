@@ -7,6 +7,7 @@ import uvicorn
 
 from robxfer_core.settings import Settings
 
+from .context import Context
 from .main import create_app
 
 GRACE_S = 5  # seconds that open requests may take once the server is told to stop
@@ -20,7 +21,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, settings: Settings, ready: Callable[[str], None] | None = None) -> None:
-        self._app = create_app(settings)
+        app = create_app(settings)
+        self.context: Context = app.state.context
         self._listener = socket.create_server(
             (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         )
@@ -29,7 +31,7 @@ class Server(uvicorn.Server):
         self._ready = ready or (lambda url: None)
         super().__init__(
             uvicorn.Config(
-                self._app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
+                app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
             )
         )
 
@@ -41,7 +43,7 @@ class Server(uvicorn.Server):
         self._ready(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.context.fan.close()
+        self.context.fan.close()
         await super().shutdown(sockets)
 
 

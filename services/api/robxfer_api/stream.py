@@ -63,8 +63,10 @@ class Fan:
     def __init__(self, engine: Engine, poll_s: float = 0.2) -> None:
         self._engine = engine
         self._poll_s = poll_s
-        self._followers: set[Follower] = set()  # touched on the event loop alone
+        self.followers: set[Follower] = set()  # changed on the event loop alone
         self._poke = threading.Event()
+        self.troubled = False
+        """Whether the last look at the ledger failed."""
         self._closed = False
         self._thread = threading.Thread(target=self._read, name="events", daemon=True)
 
@@ -75,26 +77,26 @@ class Fan:
     def close(self) -> None:
         """Ends all streams; their clients may resume elsewhere."""
         self._closed = True
-        for follower in self._followers:
+        for follower in self.followers:
             follower.end()
         self._poke.set()
 
     @contextmanager
     def follow(self, experiment_id: str, jobs: frozenset[str]) -> Iterator[Follower]:
         follower = Follower(experiment_id, jobs)
-        self._followers.add(follower)
+        self.followers.add(follower)
         self._poke.set()
         if self._closed:
             follower.end()
         try:
             yield follower
         finally:
-            self._followers.discard(follower)
+            self.followers.discard(follower)
 
     def _read(self) -> None:
         last: int | None = None
         while not self._closed:
-            if self._followers:
+            if self.followers:
                 self._poke.wait(self._poll_s)
             else:
                 last = None
@@ -104,9 +106,12 @@ class Fan:
                 if last is None:
                     last = events.last(self._engine)
                 found = events.after(self._engine, last, PAGE)
-            except SQLAlchemyError:
-                log.exception("cannot read events; trying again")
+            except SQLAlchemyError as error:
+                if not self.troubled:
+                    log.warning("cannot read events; trying again: %s", error)
+                self.troubled = True
                 continue
+            self.troubled = False
             if found:
                 last = found[-1].id
             if len(found) == PAGE:
@@ -117,7 +122,7 @@ class Fan:
                 return
 
     def _hand_out(self, found: Sequence[EventView]) -> None:
-        for follower in list(self._followers):
+        for follower in list(self.followers):
             # Who is not joined yet replays from the ledger what was found so far, and gets what is found from now on.
             if not follower.joined.is_set():
                 follower.joined.set()

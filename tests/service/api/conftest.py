@@ -107,7 +107,7 @@ def outputs(claim: queue.Claim) -> dict[str, bytes]:
 
 @contextmanager
 def served(folder: Path, **settings: Any) -> Iterator[Service]:
-    configured = Settings(data_dir=folder, port=0, **settings)
+    configured = Settings(**{"data_dir": folder, "port": 0} | settings)
     folder.mkdir(exist_ok=True)
     migrate.upgrade(configured.database_url)
     listens = threading.Event()

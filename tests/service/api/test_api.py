@@ -1,0 +1,379 @@
+"""The interface against a real server: submit, plan, list, look, fetch, cancel, retry; with the client, as users do."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
+from robxfer_core.client.download import inside
+from robxfer_core.ledger import queue, workers
+from robxfer_core.spec.jobs import KINDS
+
+Spec = Callable[..., dict[str, Any]]
+
+
+def test_a_spec_is_submitted_worked_off_and_fetched(service: Any, small: Spec, tmp_path: Path) -> None:
+    body = yaml.safe_dump(small()).encode()
+    with service.client() as client:
+        submitted = client.submit(body)
+        assert submitted.state == "running"
+        assert submitted.created
+        assert submitted.jobs == {"ready": 1, "waiting": 9}
+        assert [node.name for node in submitted.nodes][:3] == ["digits", "source[seed=0]", "source[seed=1]"]
+        assert {node.group for node in submitted.nodes} == set(small()["jobs"])
+
+        with pytest.raises(ApiError) as early:
+            client.report(submitted.id)
+        assert early.value.problem.status == 404
+        assert "waiting" in early.value.problem.detail
+        assert "needs" in early.value.problem.detail
+
+        assert service.work() == 10
+        done = client.get(submitted.id)
+        assert done.state == "done"
+        assert done.jobs == {"done": 10}
+        assert client.report(submitted.id) == {"schema": 1, "title": "Small", "verdicts": []}
+
+        report = next(node for node in done.nodes if node.kind == "report")
+        artifact = client.artifact(str(report.artifact_id))
+        assert artifact.type == "report"
+        assert artifact.key == report.key
+        assert {file.path for file in artifact.files} == {"report.json", "report.html", "result.json"}
+        seen: list[tuple[int, int]] = []
+        files = client.download(artifact.id, tmp_path / "out", lambda got, total: seen.append((got, total)))
+        assert seen[-1] == (artifact.bytes, artifact.bytes)
+        assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == {
+            file.path: file.sha256 for file in artifact.files
+        }
+        assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_the_same_spec_twice_computes_nothing_twice(service: Any, small: Spec) -> None:
+    service.submit(small())
+    assert service.work() == 10
+    with service.client() as client:
+        again = client.submit(yaml.safe_dump(small(name="again")).encode())
+        assert again.state == "done"
+        assert service.work() == 0
+        wider = client.submit(yaml.safe_dump(small(name="wider", seeds=(0, 1, 2))).encode())
+        assert wider.jobs == {"done": 9, "ready": 1, "waiting": 4}
+
+
+def test_json_and_yaml_are_one_spec(service: Any, small: Spec) -> None:
+    with service.client() as client:
+        yamls = client.submit(yaml.safe_dump(small()).encode(), "yaml")
+        jsons = client.submit(json.dumps(small()).encode(), "json")
+        assert {node.name: node.key for node in yamls.nodes} == {node.name: node.key for node in jsons.nodes}
+        assert yamls.spec == jsons.spec == small()
+
+
+def test_an_idempotency_key_submits_once(service: Any, small: Spec) -> None:
+    body, other = yaml.safe_dump(small()).encode(), yaml.safe_dump(small(name="other")).encode()
+    with service.client() as client:
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: client.submit(body, idempotency_key="k-1"), range(4)))
+        assert len({answer.id for answer in answers}) == 1
+        assert [answer.created for answer in answers].count(True) == 1
+        with pytest.raises(ApiError) as clash:
+            client.submit(other, idempotency_key="k-1")
+        assert clash.value.problem.status == 409
+        assert "k-1" in clash.value.problem.detail
+        assert len(client.list().items) == 1
+
+
+def test_the_location_leads_to_the_experiment(service: Any, small: Spec) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = httpx2.post(f"{service.url}/v1/experiments", content=json.dumps(small()), headers=headers)
+    assert answer.status_code == 202
+    found = httpx2.get(service.url + answer.headers["location"])
+    assert found.json()["id"] == answer.json()["id"]
+
+
+def test_a_plan_says_what_is_done_and_stores_nothing(service: Any, small: Spec) -> None:
+    service.submit(small(seeds=(0,)))
+    service.work()
+    workers.heartbeat(service.engine, "worker-1", ["cpu"], 3, "cpu", {"digits": DIGITS})
+    with service.client() as client:
+        plan = client.plan(yaml.safe_dump(small(name="planned", seeds=(0, 1, 2))).encode())
+        assert len(client.list().items) == 1
+    assert plan.name == "planned"
+    groups = {group.name: group for group in plan.groups}
+    assert next(iter(groups)) == "digits"
+    assert (groups["source"].nodes, groups["source"].jobs, groups["source"].done) == (3, 3, 1)
+    assert groups["source"].after == ["digits"]
+    assert set(groups["report"].after) == {"heads", "levels"}
+    assert (groups["digits"].done, groups["digits"].flops) == (1, 0)
+    assert plan.counts["train"].model_dump() == {"nodes": 3, "jobs": 3, "done": 1}
+    states = {node.name: node.state for node in plan.nodes}
+    assert states["source[seed=0]"] == "done"
+    assert states["source[seed=1]"] == "new"
+    assert ("digits", "source[seed=2]") in plan.edges
+    assert plan.cost.slots == 3
+    assert plan.cost.flops > 0
+    assert plan.cost.seconds
+    assert plan.cost.wall_seconds
+    assert plan.cost.seconds >= plan.cost.wall_seconds > 0
+    assert "train" in plan.cost.basis
+    assert plan.detectable_effect is not None
+    effect = plan.detectable_effect["report"]
+    assert (effect["seeds"], effect["levels"], effect["effect"]) == (3, 1, None)
+
+
+def test_more_seeds_detect_smaller_effects(service: Any, small: Spec) -> None:
+    workers.heartbeat(service.engine, "worker-1", ["cpu"], 1, "cpu", {"digits": DIGITS})
+
+    def effect(seeds: int) -> float:
+        spec = small(seeds=tuple(range(seeds)))
+        spec["jobs"]["source"]["matrix"]["threat.eps"] = [0.0, 0.5]
+        with service.client() as client:
+            found = client.plan(yaml.safe_dump(spec).encode()).detectable_effect
+        assert found
+        assert (found["report"]["n_test"], found["report"]["levels"]) == (449, 2)
+        return found["report"]["effect"]
+
+    few, many = effect(3), effect(10)
+    assert 0.01 < many < few < 1
+
+
+def test_pages_are_walked_newest_first_and_filtered(service: Any, small: Spec) -> None:
+    ids = [service.submit(small(name=f"n{i % 2}", labels={"parity": str(i % 2)})) for i in range(5)]
+    service.work()
+    with service.client() as client:
+        walked, cursor = [], None
+        while True:
+            page = client.list(limit=2, cursor=cursor)
+            walked += [row.id for row in page.items]
+            cursor = page.next
+            if cursor is None:
+                break
+            assert len(page.items) == 2
+        assert walked == ids[::-1]
+        assert [row.id for row in client.list(name="n1").items] == [ids[3], ids[1]]
+        assert [row.id for row in client.list(label="parity=0").items] == [ids[4], ids[2], ids[0]]
+        assert client.list(state="running").items == []
+        assert len(client.list(state="done").items) == 5
+
+
+def test_cancel_and_retry_are_idempotent(service: Any, small: Spec) -> None:
+    id = service.submit(small())
+    with service.client() as client:
+        assert client.cancel(id).state == "cancelled"
+        assert client.cancel(id).state == "cancelled"
+        assert client.get(id).jobs == {"cancelled": 10}
+        assert service.work() == 0
+        assert client.retry(id).state == "running"
+        assert client.retry(id).state == "running"
+        assert service.work() == 10
+        assert client.retry(id).state == "done"
+        assert client.cancel(id).state == "done"
+
+
+def test_a_job_tells_its_attempts_its_error_and_what_it_waits_for(service: Any, small: Spec) -> None:
+    id = service.submit(small(run={"retries": 0}))
+    with service.client() as client:
+        nodes = {node.name: node for node in client.get(id).nodes}
+        first = client.job(nodes["digits"].job_id)
+        assert [reason.reason for reason in first.waiting_for] == ["worker"]
+        waiting = client.job(nodes["source[seed=0]"].job_id)
+        assert waiting.waiting_for[0].reason == "inputs"
+        assert waiting.waiting_for[0].jobs == [first.id]
+        assert [(each.field, each.job_id) for each in waiting.inputs] == [("dataset", first.id)]
+
+        claim = service.claim()
+        assert queue.note(
+            service.engine, claim.job_id, 1, metrics=[("loss", 1, 0.5), ("loss", 2, 0.25)], logs=["a", "b"]
+        )
+        assert queue.note(service.engine, claim.job_id, 1, metrics=[("acc", 1, float("nan"))])
+        queue.finish(service.engine, claim.job_id, 1, "failed", {"message": "no such file"})
+        failed = client.job(first.id)
+        assert (failed.state, failed.outcome, failed.error) == ("failed", "failed", {"message": "no such file"})
+        assert [(each.number, each.outcome, each.worker_id) for each in failed.attempts] == [(1, "failed", "worker-1")]
+        assert client.get(id).state == "failed"
+
+        rows, cursor = [], None
+        for _ in range(3):
+            page = client.metrics(first.id, cursor, limit=1)
+            rows += [(row.name, row.step, row.value) for row in page.items]
+            cursor = page.next
+        assert rows == [("acc", 1, None), ("loss", 1, 0.5), ("loss", 2, 0.25)]
+        page = client.logs(first.id, limit=1)
+        assert [line.data["line"] for line in page.items] == ["a"]
+        assert [line.data["line"] for line in client.logs(first.id, page.next).items] == ["b"]
+        with pytest.raises(ApiError) as odd:
+            client.logs(first.id, "odd")
+        assert odd.value.problem.errors[0].at == "query.cursor"
+
+
+def test_files_are_served_safely(service: Any, small: Spec) -> None:
+    service.submit(small(seeds=(0,)))
+    claim = service.claim()
+    big = bytes(range(256)) * 10_000
+    service.publish(claim, {"train/x.npz": big, "note.html": b"<script>alert(1)</script>", "picture.svg": b"<svg/>"})
+    with service.client() as client:
+        artifact = client.datasets().artifacts.items[0]
+    files = f"{service.url}/v1/artifacts/{artifact.id}/files"
+    with httpx2.stream("GET", f"{files}/train/x.npz") as answer:
+        assert answer.status_code == 200
+        assert max(map(len, answer.iter_raw())) <= 1 << 20
+        sha = next(file.sha256 for file in artifact.files if file.path == "train/x.npz")
+        assert answer.headers["content-length"] == str(len(big))
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["etag"] == f'"{sha}"'
+        assert answer.headers["content-disposition"].startswith("attachment")
+    kept = httpx2.get(f"{files}/train/x.npz", headers={"If-None-Match": f'"{sha}"'})
+    assert kept.status_code == 304
+    for name in ("note.html", "picture.svg"):
+        shown = httpx2.get(f"{files}/{name}")
+        assert "sandbox" in shown.headers["content-security-policy"]
+        assert "allow-scripts" not in shown.headers["content-security-policy"]
+        assert shown.headers["x-content-type-options"] == "nosniff"
+    for path in ("x.npz", "train", "train%2f..%2ftrain%2fx.npz", "..%2f..%2fledger.sqlite", "%2fetc%2fpasswd", ""):
+        assert httpx2.get(f"{files}/{path}").status_code == 404
+
+
+def test_the_client_takes_no_file_that_differs_and_none_outside(service: Any, small: Spec, tmp_path: Path) -> None:
+    service.submit(small(seeds=(0,)))
+    claim = service.claim()
+    service.publish(claim, {"a.bin": b"good"})
+    stored = next(Path(service.settings.data_dir / "store").rglob("a.bin"))
+    stored.write_bytes(b"evil")
+    with service.client() as client:
+        artifact = client.datasets().artifacts.items[0]
+        with pytest.raises(DownloadError, match=r"a[.]bin"):
+            client.download(artifact.id, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    for path in ("../a", "/etc/a", "a/../../b", "link/a", "", ".", "a/./../..", "c:\\a"):
+        with pytest.raises(DownloadError):
+            inside(tmp_path / "out", path)
+    assert inside(tmp_path / "out", "a/b.c") == tmp_path / "out" / "a" / "b.c"
+
+
+def test_lists_say_what_there_is(service: Any, small: Spec) -> None:
+    with service.client() as client:
+        assert client.datasets().readable is None
+        assert client.workers().items == []
+        workers.heartbeat(service.engine, "worker-1", ["cpu", "big"], 2, "cpu", {"digits": DIGITS})
+        service.submit(small())
+        service.work()
+        assert client.datasets().readable == {"digits": DIGITS}
+        assert [each.kind for each in client.datasets().artifacts.items] == ["dataset"]
+        assert [each.type for each in client.models().items] == ["model", "model"]
+        assert len(client.models(limit=1).items) == 1
+        assert [(each.id, each.queues, each.slots) for each in client.workers().items] == [
+            ("worker-1", ["cpu", "big"], 2)
+        ]
+        kinds = {each.kind: each for each in client.job_kinds().items}
+    assert kinds.keys() == KINDS.keys()
+    train = {each.name: each for each in kinds["train"].parameters}
+    assert train["dataset"].required
+    assert train["epochs"].default == 30
+    assert train["threat"].default == {"norm": "l2", "eps": 0.0}
+    assert "random start" in train["epochs"].meaning
+    assert kinds["train"].takes["init"] == ["train"]
+    assert kinds["train"].json_schema["properties"]["ema"]
+
+
+def test_health_readiness_and_figures(service: Any, small: Spec) -> None:
+    assert httpx2.get(f"{service.url}/healthz").json() == {"ok": True, "missing": {}}
+    assert httpx2.get(f"{service.url}/readyz").json() == {"ok": True, "missing": {}}
+    workers.heartbeat(service.engine, "worker-1", ["cpu"], 2, "cpu", {"digits": DIGITS})
+    service.submit(small())
+    service.publish(service.claim())
+    text = httpx2.get(f"{service.url}/metrics").text
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert samples['robxfer_queue_depth{queue="cpu"}'] == "2"
+    assert samples['robxfer_jobs{state="done"}'] == "1"
+    assert samples['robxfer_jobs{state="waiting"}'] == "7"
+    assert samples['robxfer_attempts_total{kind="dataset",outcome="succeeded"}'] == "1"
+    assert samples["robxfer_workers"] == "1"
+    assert samples['robxfer_slots{queue="cpu"}'] == "2"
+
+
+def test_readiness_names_what_is_missing(tmp_path: Path, serve: Callable[..., Any], small: Spec) -> None:
+    closed = "redis://127.0.0.1:1/0"
+    with serve(tmp_path / "data", broker_url=closed) as service:
+        with service.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        answer = httpx2.get(f"{service.url}/readyz", timeout=30)
+        assert answer.status_code == 503
+        assert answer.json()["missing"].keys() == {"broker", "migrations"}
+        assert "robxfer migrate" in answer.json()["missing"]["migrations"]
+        assert "127.0.0.1:1" not in answer.text
+        # A bell that cannot be rung fails no submission: the queued row is what counts.
+        assert service.submit(small())
+
+
+def test_with_a_token_set_nothing_is_told_without_it(tmp_path: Path, serve: Callable[..., Any], small: Spec) -> None:
+    with serve(tmp_path / "data", token="s3cret") as service:
+        with Client(service.url, "s3cret") as known:
+            id = known.submit(yaml.safe_dump(small()).encode()).id
+        paths = [
+            f"/v1/experiments/{id}",
+            "/v1/experiments",
+            f"/v1/experiments/{id}/events",
+            "/v1/workers",
+            "/v1/models",
+        ]
+        for token in (None, "wrong"):
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            for path in paths:
+                answer = httpx2.get(service.url + path, headers=headers)
+                assert answer.status_code == 401, path
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert httpx2.get(f"{service.url}/healthz").status_code == 200
+
+
+def test_the_page_is_self_contained_and_strict(service: Any, small: Spec) -> None:
+    id = service.submit(small(name="a b"))
+    for path in ("/", f"/experiments/{id}"):
+        page = httpx2.get(service.url + path)
+        assert page.status_code == 200
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in page.text.replace("http-equiv", "")
+        assert "<script>" not in page.text
+        assert "style=" not in page.text
+    for name in ("style.css", "common.js", "index.js", "experiment.js", "icon.svg"):
+        assert httpx2.get(f"{service.url}/static/{name}").status_code == 200
+    assert "innerHTML" not in httpx2.get(f"{service.url}/static/experiment.js").text
+
+
+def test_openapi_describes_every_route(service: Any) -> None:
+    paths = httpx2.get(f"{service.url}/openapi.json").json()["paths"]
+    assert {
+        "/v1/experiments", "/v1/experiments/plan", "/v1/experiments/{id}", "/v1/experiments/{id}/cancel",
+        "/v1/experiments/{id}/retry", "/v1/experiments/{id}/events", "/v1/experiments/{id}/report", "/v1/jobs/{id}",
+        "/v1/jobs/{id}/metrics", "/v1/jobs/{id}/logs", "/v1/artifacts/{id}", "/v1/artifacts/{id}/files/{path}",
+        "/v1/models", "/v1/datasets", "/v1/workers", "/v1/job-kinds", "/healthz", "/readyz", "/metrics",
+    } <= paths.keys()  # fmt: skip
+    assert "application/yaml" in paths["/v1/experiments"]["post"]["requestBody"]["content"]
+
+
+def test_a_service_that_is_not_there_is_unreachable() -> None:
+    with Client("http://127.0.0.1:1", timeout=1) as client, pytest.raises(Unreachable, match=r"127[.]0[.]0[.]1:1"):
+        client.get("exp_x")
+
+
+def test_client_and_api_import_no_more_than_they_need() -> None:
+    code = (
+        "import sys, robxfer_core.client as client\n"
+        "assert not {'torch', 'fastapi', 'sqlalchemy', 'celery'} & sys.modules.keys()\n"
+        "import robxfer_api.serve\n"
+        "assert not {'torch', 'torchvision'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+DIGITS = {"shape": [1, 8, 8], "classes": 10, "train": 1348, "test": 449}
