@@ -1,0 +1,287 @@
+"""Training: it learns, robustly where asked, resumes to the bit, and its parts give known answers."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+
+from robxfer_core.science import models
+from robxfer_core.science.batches import channel_moments, epoch_batches
+from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.evaluate import correct, share
+from robxfer_core.science.kinds import compute
+from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.science.train import starting_network, step, train, train_epoch
+from robxfer_core.science.train_state import State
+from robxfer_core.spec.fields import Arch, Attack, ThreatModel
+from robxfer_core.spec.jobs import Train
+
+KEY = "0" * 64
+
+
+def digits(folder: Path, classes: list[int], n: int = 10_000) -> Inputs:
+    """The 8x8 digits of some classes, every fifth image for testing."""
+    folder.mkdir()
+    pixels, labels = load_digits(return_X_y=True)
+    kept = np.flatnonzero(np.isin(labels, classes))[:n]
+    x = np.rint(pixels[kept].reshape(-1, 1, 8, 8) / 16 * 255).astype(np.uint8)
+    y = np.searchsorted(classes, labels[kept])
+    test = np.arange(len(y)) % 5 == 0
+    splits = {"train": [Batch(x[~test], y[~test])], "test": [Batch(x[test], y[test])]}
+    write_shards(folder, name="digits", variant="standard", classes=[str(c) for c in classes], splits=splits)
+    return Inputs({"dataset": [Input(folder, KEY)]})
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return digits(tmp_path_factory.mktemp("train") / "digits", [0, 1, 2, 3, 4])
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return digits(tmp_path_factory.mktemp("train") / "few", [0, 1, 2], 100)
+
+
+def spec_of(**params: Any) -> Train:
+    given = {"dataset": KEY, "arch": {"name": "cnn", "width": 0.5}, "batch_size": 32, "epochs": 2}
+    return Train.model_validate(given | params)
+
+
+def published(run: LocalRun) -> dict[str, torch.Tensor]:
+    return load_file(run.out / "model.safetensors")
+
+
+def test_learns_and_adversarial_training_makes_robust(inputs: Inputs) -> None:
+    threat = ThreatModel(norm="l2", eps=0.8)
+    data = load(inputs.one("dataset").path, "test")
+    robust = []
+    before = torch.get_rng_state()
+    for eps in (0.0, 0.8):
+        run = LocalRun()
+        spec = spec_of(epochs=6, threat={"norm": "l2", "eps": eps}, attack={"steps": 3}, holdout_attack_steps=3)
+        result = train(spec, inputs, run)
+        network = models.load(run.out)
+        clean = correct(network, data.x, data.y, ThreatModel(eps=0.0), Attack(), seed=0)
+        assert share(clean) > 0.9
+        robust.append(share(correct(network, data.x, data.y, threat, Attack(steps=10), seed=0)))
+        assert result["holdout"]["clean"][-1] > 0.9
+        assert len(result["holdout"]["clean"]) == 6
+        assert len(result["holdout"]["robust"]) == (6 if eps else 0)
+        assert result["model"] == json.loads((run.out / "model.json").read_text())
+        assert result["model"]["threat"] == {"norm": "l2", "eps": eps}
+        assert [run.metrics["holdout_clean", epoch] for epoch in range(6)] == result["holdout"]["clean"]
+        assert run.metrics["train_loss", 5] < run.metrics["train_loss", 0]
+        assert result["images_per_s"] > 0
+        assert run.done is not None
+        assert run.done[0] == run.done[1]
+        assert run.done[2] == "images"
+        moments = channel_moments(data.x, torch.arange(len(data.x)))  # of the test images: close to the training's
+        assert result["model"]["mean"] == pytest.approx(moments[0], rel=0.05)
+        assert result["model"]["std"] == pytest.approx(moments[1], rel=0.05)
+    assert robust[1] > robust[0] + 0.1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {
+            "threat": {"eps": 0.5},
+            "attack": {"steps": 2, "restarts": 2},
+            "ema": 0.9,
+            "augment": {"crop": 1, "flip": True},
+        },
+        {"optimizer": {"momentum": 0.0}, "label_smoothing": 0.1, "precision": "bf16"},
+    ],
+)
+def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(few: Inputs, params: dict[str, Any]) -> None:
+    spec = spec_of(epochs=3, batch_size=16, **params)  # 72 training images but those held out: 5 steps an epoch
+    whole = LocalRun()
+    train(spec, few, whole)
+    resume = None
+    stopped: list[LocalRun] = []
+    for stop_at in (3, 2, 4):  # in the first epoch; at its last step; in the second
+        run = LocalRun(resume=resume, stop_at=stop_at)
+        with pytest.raises(Preempted):
+            train(spec, few, run)
+        stopped.append(run)
+        resume = run.saved
+    last = LocalRun(resume=resume)
+    train(spec, few, last)
+    assert [run.done for run in stopped] != [None] * 3
+    for name, value in published(whole).items():
+        assert torch.equal(value, published(last)[name]), name
+    assert (whole.out / "history.json").read_bytes() == (last.out / "history.json").read_bytes()
+    metrics = {k: v for run in [*stopped, last] for k, v in run.metrics.items()}
+    assert metrics == whole.metrics
+
+
+def test_seeds_decide(few: Inputs) -> None:
+    runs = [LocalRun() for _ in range(3)]
+    for run, seed in zip(runs, (1, 1, 2), strict=True):
+        train(spec_of(seed=seed, epochs=1), few, run)
+    first, again, other = (published(run)["head.weight"] for run in runs)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_no_epochs_publish_the_random_start(few: Inputs) -> None:
+    run = LocalRun()
+    result = train(spec_of(epochs=0, seed=3), few, run)
+    assert result["model"]["epochs"] == 0
+    assert result["model"]["name"] == "cnn.random_init"
+    assert result["holdout"] == {"clean": [], "robust": []}
+    data = load(few.one("dataset").path, "train")
+    start = starting_network(spec_of(seed=3), data, torch.arange(len(data.y)), None)
+    assert all(torch.equal(value, published(run)[name]) for name, value in start.state_dict().items())
+
+
+def test_through_the_one_door(few: Inputs) -> None:
+    run = LocalRun()
+    compute("train", spec_of(epochs=1).params(), few, run)
+    result = json.loads((run.out / "result.json").read_text())
+    assert {"model.safetensors", "model.json", "history.json", "result.json"} == {p.name for p in run.out.iterdir()}
+    assert models.load(run.out).classes == 3
+    assert len(result["holdout"]["clean"]) == 1
+
+
+def test_goes_on_from_another_model(inputs: Inputs, few: Inputs, tmp_path: Path) -> None:
+    source = LocalRun()
+    train(spec_of(epochs=1), inputs, source)
+    old = models.load(source.out)
+    data = load(few.one("dataset").path, "train")
+    kept = torch.arange(len(data.y))
+    spec = spec_of(init=KEY)
+    new = starting_network(spec, data, kept, Input(source.out, KEY))
+    assert new.classes == 3
+    assert new.head.weight.shape == (3, old.head.weight.shape[1])
+    x = to_unit(data.x[:5])
+    assert torch.equal(new.eval().represent(x), old.represent(x))
+    same = load(inputs.one("dataset").path, "train")
+    assert torch.equal(starting_network(spec, same, kept, Input(source.out, KEY)).eval()(x), old(x))
+    with pytest.raises(ValueError, match=r"cnn of width 0\.5, and arch is a cnn of width 1"):
+        starting_network(spec_of(init=KEY, arch={"name": "cnn"}), data, kept, Input(source.out, KEY))
+    with pytest.raises(ValueError, match="epochs: 0"):
+        starting_network(spec_of(init=KEY, epochs=0), data, kept, Input(source.out, KEY))
+    both = Inputs({"dataset": few.all("dataset"), "init": [Input(source.out, KEY)]})
+    assert train(spec_of(init=KEY, epochs=8), both, LocalRun())["holdout"]["clean"][-1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("eps", "message"), [(0.0, "epoch 0: the training loss is nan"), (0.5, "epoch 0, step 0: the ")]
+)
+def test_divergence_is_an_error_that_says_where(few: Inputs, eps: float, message: str, tmp_path: Path) -> None:
+    network = models.build(Arch(name="cnn", width=0.5), 3, 1, 8, [0.5], [0.5], 0)
+    network.head.weight.data.fill_(torch.nan)
+    models.save(network, tmp_path, threat=ThreatModel(eps=0.0), seed=0, epochs=1)
+    both = Inputs({"dataset": few.all("dataset"), "init": [Input(tmp_path, KEY)]})
+    with pytest.raises(FloatingPointError, match=message):
+        train(spec_of(init=KEY, threat={"eps": eps}), both, LocalRun())
+
+
+def tiny_state(spec: Train) -> State:
+    network = models.build(spec.arch, 3, 1, 8, [0.5], [0.5], 0)
+    return State.start(network, spec.optimizer, averaged=spec.ema is not None)
+
+
+def test_label_smoothing_is_a_mixture_with_the_uniform() -> None:
+    spec = spec_of(label_smoothing=0.3)
+    state = tiny_state(spec)
+    state.network.eval()
+    x, y = torch.rand(6, 1, 8, 8), torch.arange(6) % 3
+    logp = state.network(x).detach().log_softmax(1)
+    expected = (0.7 * -logp[torch.arange(6), y] + 0.3 * -logp.mean(1)).mean()
+    torch.testing.assert_close(step(spec, state, x, y, torch.arange(6)), expected)
+
+
+def test_a_bf16_step_after_an_attack_reaches_every_weight() -> None:
+    spec = spec_of(precision="bf16", threat={"eps": 0.5})
+    state = tiny_state(spec)
+    loss = step(spec, state, torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.arange(6))
+    assert loss.dtype == torch.float32
+    for name, weight in state.network.named_parameters():
+        assert weight.dtype == torch.float32
+        assert weight.grad is not None, name
+        assert weight.grad.abs().max() > 0, name
+
+
+def test_the_average_is_plain_first_and_exponential_then() -> None:
+    state = tiny_state(spec_of(ema=0.75))
+    assert state.average is not None
+    bias, counter = state.network.head.bias.data, state.network.body.get_buffer("layer1.0.bn1.num_batches_tracked")
+    seen = []
+    for taken, value in enumerate([8.0, 4.0, 0.0, 8.0, 0.0, 16.0], start=1):
+        bias.fill_(value)
+        counter.fill_(taken)
+        state.update_average(0.75, taken)
+        seen.append(state.average.head.bias[0].item())
+    assert seen == pytest.approx([8, 6, 4, 5, 3.75, 0.75 * 3.75 + 4])
+    assert state.published is state.average
+    assert int(state.average.body.get_buffer("layer1.0.bn1.num_batches_tracked")) == 6
+
+
+class Rates(LocalRun):
+    """Notes the learning rate that each step was taken with."""
+
+    state: State
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self.rates = [*getattr(self, "rates", []), self.state.optimizer.param_groups[0]["lr"]]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"kind": "constant"}, [1] * 8),
+        ({"kind": "cosine"}, [(1 + math.cos(math.pi * i / 8)) / 2 for i in range(8)]),
+        ({"kind": "step", "milestones": [0.25, 0.5], "factor": 0.1}, [1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01]),
+        ({"kind": "constant", "warmup": 0.5}, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]),
+    ],
+)
+def test_the_rate_follows_its_schedule_step_by_step(schedule: dict[str, Any], expected: list[float]) -> None:
+    spec = spec_of(batch_size=4, optimizer={"lr": 0.5, "schedule": schedule})
+    run = Rates()
+    run.state = state = tiny_state(spec)
+    x, y = torch.randint(256, (16, 1, 8, 8), dtype=torch.uint8), torch.arange(16) % 3
+    for epoch in range(2):
+        state.epoch, state.step = epoch, 0
+        train_epoch(spec, state, x, y, epoch_batches(torch.arange(16), 4, epoch), run)
+    assert run.rates == pytest.approx([0.5 * factor for factor in expected])
+
+
+def test_batches_hold_each_image_once() -> None:
+    places = torch.arange(10, 43)
+    for size, sizes in ((8, [8, 8, 8, 8]), (10, [10, 10, 10, 3]), (100, [33])):
+        batches = epoch_batches(places, size, 5)
+        assert list(map(len, batches)) == sizes  # of 8: the last image alone is left out
+        assert len(torch.cat(batches).unique()) == sum(sizes)
+    assert not torch.equal(torch.cat(epoch_batches(places, 100, 6)), torch.cat(epoch_batches(places, 100, 5)))
+
+
+def test_channel_moments_are_those_of_numpy() -> None:
+    x = torch.randint(256, (3000, 3, 4, 4), dtype=torch.uint8)
+    x[:, 1] = 51
+    kept = torch.arange(0, 3000, 2)
+    mean, std = channel_moments(x, kept)
+    unit = x[kept].numpy() / 255
+    assert mean == pytest.approx(unit.mean((0, 2, 3)).tolist())
+    assert std == pytest.approx([unit[:, 0].std(), 1 / 255, unit[:, 2].std()])
+
+
+def test_held_out_images_are_not_trained_on(few: Inputs) -> None:
+    """A training with another half held out is another training; none held out leaves nothing to measure."""
+    data = load(few.one("dataset").path, "train")
+    run = LocalRun()
+    result = train(spec_of(holdout=0.0, epochs=1), few, run)
+    assert result["holdout"] == {"clean": [], "robust": []}
+    assert run.done == (len(data.y), len(data.y), "images")
+    half = LocalRun()
+    train(spec_of(holdout=0.5, epochs=1), few, half)
+    assert half.done is not None
+    assert half.done[1] == len(data.y) - round(len(data.y) / 2)
