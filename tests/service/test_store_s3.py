@@ -1,0 +1,92 @@
+"""The S3 store, on a real service."""
+
+import os
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import urllib3
+from minio.error import S3Error
+
+from robxfer_core.artifacts import Corrupt, Missing, Store, fetch_manifest, open_store, publish_folder
+from robxfer_core.settings import Settings
+
+from . import servers
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S3]:
+    with servers.s3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(service: servers.S3) -> Store:
+    settings = Settings(**service.settings())
+    return open_store(settings.store_url, settings)
+
+
+def test_a_folder_comes_back_as_it_was(store, tmp_path):
+    made = tmp_path / "made"
+    (made / "deep").mkdir(parents=True)
+    (made / "model.json").write_text("{}")
+    (made / "empty").write_bytes(b"")
+    (made / "deep/big.bin").write_bytes(os.urandom(17 << 20))  # more than one part
+    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+    fetch_manifest(store, "p/j/1", manifest, tmp_path / "back")
+    for name in ("model.json", "empty", "deep/big.bin"):
+        assert (tmp_path / "back" / name).read_bytes() == (made / name).read_bytes()
+    assert max(map(len, store.stream("p/j/1/deep/big.bin"))) <= 1 << 20
+
+    (made / "model.json").write_text("[]")
+    store.put("p/j/1/model.json", made / "model.json")
+    with pytest.raises(Corrupt, match=r"p/j/1/model\.json"):
+        fetch_manifest(store, "p/j/1", manifest, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_is_not_there_is_missing_and_delete_takes_the_prefix_alone(store, tmp_path):
+    (tmp_path / "a").write_text("{}")
+    for name in ("q/j/1/a", "q/j/1/b/c", "q/j/10/a"):
+        store.put(name, tmp_path / "a")
+    store.delete("q/j/1")
+    store.delete("q/j/1")
+    for name in ("q/j/1/a", "q/j/1/b/c"):
+        with pytest.raises(Missing):
+            store.stream(name)
+    with pytest.raises(Missing):
+        store.fetch("q/j/1/a", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    assert b"".join(store.stream("q/j/10/a")) == b"{}"
+
+
+def test_a_signed_link_needs_no_key_and_its_signature(store, tmp_path):
+    (tmp_path / "a").write_text("signed")
+    store.put("p/j/2/figure3.png", tmp_path / "a")
+    link = store.sign("p/j/2/figure3.png", "figure3.png", 60)
+    assert link is not None
+    http = urllib3.PoolManager()
+    answer = http.request("GET", link)
+    assert (answer.status, answer.data) == (200, b"signed")
+    assert answer.headers["content-disposition"] == 'attachment; filename="figure3.png"'
+    assert http.request("GET", link.partition("?")[0]).status == 403
+    assert http.request("GET", link.replace("figure3.png?", "other.png?")).status == 403
+
+
+def test_links_are_signed_for_the_endpoint_that_clients_reach(service):
+    given = service.settings() | {"s3_public_endpoint": "files.example.org", "s3_public_secure": True}
+    settings = Settings(**given)
+    link = open_store(settings.store_url, settings).sign("p/j/2/a", "a", 60)
+    parts = urlsplit(link or "")
+    assert (parts.scheme, parts.netloc, parts.path) == ("https", "files.example.org", "/robxfer-test/kept/here/p/j/2/a")
+    assert parse_qs(parts.query)["X-Amz-Expires"] == ["60"]
+
+
+@pytest.mark.parametrize("wrong", [{"s3_secret_key": "wrong"}, {"s3_access_key": "", "s3_secret_key": ""}])
+def test_wrong_keys_are_refused(service, tmp_path, wrong):
+    settings = Settings(**(service.settings() | wrong))
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(S3Error):
+        open_store(settings.store_url, settings).put("p/a", tmp_path / "a")

@@ -1,0 +1,44 @@
+"""Settings: every one is described, read from its variable, and kept from the log where it is secret."""
+
+import pytest
+from pydantic import ValidationError
+
+from robxfer_core.settings import Settings
+
+
+def test_every_setting_is_described():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_with_nothing_set_all_is_in_the_data_folder(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    assert settings.database_url == f"sqlite:///{tmp_path}/ledger.sqlite"
+    assert settings.broker_url == f"filesystem://{tmp_path}/broker"
+    assert settings.store_url == f"file://{tmp_path}/store"
+    assert settings.cache_dir == tmp_path / "cache"
+    assert settings.work_dir == tmp_path / "work"
+
+
+def test_lists_are_separated_by_commas(monkeypatch):
+    monkeypatch.setenv("ROBXFER_QUEUES", "gpu, cpu")
+    monkeypatch.setenv("ROBXFER_GPUS", "0,1")
+    monkeypatch.setenv("ROBXFER_SLOTS", "2")
+    settings = Settings()
+    assert (settings.queues, settings.gpus, settings.slots) == (["gpu", "cpu"], [0, 1], 2)
+
+
+def test_secrets_are_not_shown():
+    shown = repr(
+        Settings(
+            database_url="postgresql+psycopg://u:hush@h/d",
+            broker_url="redis://:hush@h",
+            s3_secret_key="hush",  # type: ignore[arg-type]
+            token="hush",  # type: ignore[arg-type]
+        )
+    )
+    assert "hush" not in shown
+
+
+def test_slots_need_their_gpus():
+    with pytest.raises(ValidationError, match="more GPUs than the 1 given"):
+        Settings(slots=2, gpus=[0])
