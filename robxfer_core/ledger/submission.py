@@ -81,7 +81,7 @@ def _recall(connection: Connection, project_id: str, given: tuple[str, str], exp
     put = insert_or(connection, idempotency).values(
         project_id=project_id, key=key, body_sha256=body, experiment_id=experiment_id, at=now()
     )
-    if connection.execute(put.on_conflict_do_nothing()).rowcount == 1:
+    if connection.scalar(put.on_conflict_do_nothing().returning(idempotency.c.key)) is not None:
         return None
     earlier = connection.execute(select(idempotency).where(*mine)).one()
     if earlier.body_sha256 != body:

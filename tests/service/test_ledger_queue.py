@@ -1,0 +1,248 @@
+"""The queue, one step at a time: what is claimed, what an attempt may write, how it may end."""
+
+import math
+
+import pytest
+from sqlalchemy import update
+
+from robxfer_core.ledger import events, experiments, figures, jobs, queue, workers
+from robxfer_core.ledger.engine import write
+from robxfer_core.ledger.tables import projects
+from robxfer_core.ledger.tables import workers as workers_table
+
+pytestmark = pytest.mark.servers
+
+CHAIN = {"a": (), "b": ("a",), "c": ("a", "b")}
+
+
+def test_a_chain_runs_in_order_and_each_job_gets_its_inputs(ledger):
+    experiment = ledger.submit(CHAIN)
+    assert ledger.states(experiment) == {"a": "ready", "b": "waiting", "c": "waiting"}
+    first = ledger.claim()
+    assert queue.claim(ledger.engine, "v", ["cpu"], 600, "cpu") is None
+    ledger.publish(first)
+    ledger.publish(ledger.claim())
+    last = ledger.claim()
+    assert [(each.field, each.index, each.key) for each in last.inputs] == [
+        ("inputs", 0, first.key),
+        ("inputs", 1, last.inputs[1].key),
+    ]
+    assert last.inputs[0].prefix == first.prefix == f"default/{first.job_id}/1"
+    assert last.inputs[0].manifest["files"][0]["path"] == "result.json"
+    ledger.publish(last)
+    assert ledger.state(experiment) == "done"
+    assert ledger.history(experiment) == [
+        ("experiment", "running"),
+        ("a", "running"),
+        ("a", "done"),
+        ("b", "ready"),
+        ("b", "running"),
+        ("b", "done"),
+        ("c", "ready"),
+        ("c", "running"),
+        ("c", "done"),
+        ("experiment", "done"),
+    ]
+
+
+def test_a_job_that_takes_one_result_twice_waits_for_it_once(ledger):
+    experiment = ledger.submit({"a": (), "b": ("a", "a")})
+    assert ledger.drain() == ["a", "b"]
+    assert ledger.state(experiment) == "done"
+
+
+def test_priority_first_then_age_and_only_the_queues_asked_for(ledger):
+    ledger.submit({"old": ()})
+    ledger.submit({"young": ()})
+    ledger.submit({"urgent": ()}, priority=5)
+    ledger.submit({"elsewhere": ()}, queue="gpu", priority=9)
+    assert ledger.drain() == ["urgent", "old", "young"]
+    assert ledger.claim(queue_name="gpu").queue == "gpu"
+
+
+def test_an_attempt_writes_until_another_takes_its_place(ledger):
+    experiment = ledger.submit({"a": ()})
+    old = ledger.claim("w1", lease_s=-1)
+    ours = (ledger.engine, old.job_id, old.attempt)
+    assert queue.renew(*ours, -1, {"done": 1, "total": 2, "unit": "epoch"}) == queue.Beat(held=True, wanted=True)
+    assert queue.note(*ours, metrics=[("loss", 1, 0.5)], logs=["one", "two\0"])
+    assert queue.checkpointed(*ours, {"prefix": "here"})
+    assert queue.sweep(ledger.engine) == ["cpu"]
+    new = ledger.claim("w2")
+    assert (new.attempt, new.checkpoint) == (2, {"prefix": "here"})
+
+    assert queue.renew(*ours, 30, {"done": 2}) == queue.Beat(held=False, wanted=False)
+    assert not queue.note(*ours, metrics=[("loss", 1, 9.0)], logs=["late"])
+    assert not queue.checkpointed(*ours, {"prefix": "late"})
+    assert not ledger.publish(old)
+    assert not ledger.finish(old, "failed")
+
+    assert ledger.publish(new)
+    assert not ledger.publish(new)
+    found = jobs.job(ledger.engine, "default", old.job_id)
+    assert [(each.number, each.worker_id, each.outcome) for each in found.attempts] == [
+        (1, "w1", "lost"),
+        (2, "w2", "succeeded"),
+    ]
+    assert found.attempts[1].seconds is not None
+    assert jobs.measured(ledger.engine, old.job_id) == [jobs.Metric("loss", 1, 0.5)]
+    logs = events.for_job(ledger.engine, old.job_id, "log")
+    assert [each.data["line"] for each in logs] == ["one", "two\0"]
+    assert ledger.state(experiment) == "done"
+
+
+def test_measured_values_are_upserted(ledger):
+    ledger.submit({"a": ()})
+    ours = ledger.claim()
+    many = [("loss", step, float(step)) for step in range(5_100)]
+    assert queue.note(ledger.engine, ours.job_id, 1, metrics=many)
+    again = [("loss", 3, 1.0), ("loss", 3, -3.0), ("accuracy", 1, math.nan)]
+    assert queue.note(ledger.engine, ours.job_id, 1, metrics=again)
+    first = jobs.measured(ledger.engine, ours.job_id, limit=3)
+    assert [(each.name, each.step, each.value) for each in first] == [
+        ("accuracy", 1, None),
+        ("loss", 0, 0.0),
+        ("loss", 1, 1.0),
+    ]
+    rest = jobs.measured(ledger.engine, ours.job_id, after=("loss", 2), limit=20_000)
+    assert (rest[0].step, rest[0].value, len(rest)) == (3, -3.0, 5_097)
+
+
+def test_failures_spend_retries_and_back_off_doubling(ledger):
+    experiment = ledger.submit({"a": (), "b": ("a",), "other": ()}, retries=2)
+    pauses = []
+    for outcome in ("failed", "timed_out"):
+        ours = ledger.claim()
+        assert ours.params["name"] == "a"
+        assert ledger.finish(ours, outcome)
+        found = jobs.job(ledger.engine, "default", ours.job_id)
+        assert (found.state, found.outcome, found.error) == ("ready", outcome, {"message": outcome})
+        assert [each.reason for each in found.waiting_for] == ["backoff", "worker"]
+        pauses.append(float(found.waiting_for[0].detail.split()[-2]))
+        ledger.set_job("a", not_before=0.0)
+    assert pauses == [5, 10]
+    assert ledger.finish(ledger.claim(), "failed")
+    assert ledger.state(experiment) == "running"  # the other one may still run
+    ledger.drain()
+    assert ledger.states(experiment) == {"a": "failed", "b": "waiting", "other": "done"}
+    assert ledger.state(experiment) == "failed"
+
+
+def test_a_job_is_not_claimed_before_its_time(ledger):
+    ledger.submit({"a": ()})
+    ledger.finish(ledger.claim(), "failed")
+    assert queue.claim(ledger.engine, "w", ["cpu"], 30, "cpu") is None
+    assert queue.sweep(ledger.engine) == []
+    ledger.set_job("a", not_before=0.0)
+    assert queue.sweep(ledger.engine) == ["cpu"]
+
+
+def test_out_of_memory_is_not_tried_again_as_it_is(ledger):
+    experiment = ledger.submit({"a": ()}, retries=5)
+    ledger.finish(ledger.claim(), "out_of_memory")
+    assert ledger.states(experiment) == {"a": "failed"}
+    assert ledger.state(experiment) == "failed"
+
+
+def test_preemption_spends_nothing(ledger):
+    experiment = ledger.submit({"a": ()}, retries=0)
+    for _ in range(5):
+        assert ledger.finish(ledger.claim(), "preempted")
+    assert ledger.drain() == ["a"]
+    assert ledger.state(experiment) == "done"
+
+
+def test_the_third_loss_fails_the_job(ledger):
+    experiment = ledger.submit({"a": ()}, retries=20)
+    for state in ("ready", "ready", "failed"):
+        ledger.claim(lease_s=-1)
+        queue.sweep(ledger.engine)
+        assert ledger.states(experiment) == {"a": state}
+    assert ledger.state(experiment) == "failed"
+    assert queue.sweep(ledger.engine) == []
+
+
+def test_a_sweep_leaves_alone_what_is_held(ledger):
+    ledger.submit({"a": ()})
+    ours = ledger.claim()
+    assert queue.sweep(ledger.engine) == []
+    assert ledger.publish(ours)
+
+
+def test_a_worker_that_starts_again_gives_back_its_own_jobs(ledger):
+    experiment = ledger.submit({"a": (), "b": ()})
+    ledger.claim("w1")
+    theirs = ledger.claim("w2")
+    assert queue.abandon(ledger.engine, "w1") == 1
+    assert queue.abandon(ledger.engine, "w1") == 0
+    assert ledger.states(experiment) == {"a": "ready", "b": "running"}
+    assert ledger.publish(theirs)
+
+
+def test_an_unknown_outcome_is_refused(ledger):
+    ledger.submit({"a": ()})
+    with pytest.raises(ValueError, match="takes one of failed"):
+        ledger.finish(ledger.claim(), "succeeded")
+
+
+def test_a_quota_holds_back_a_project_and_is_named(ledger):
+    ledger.submit({"a": (), "b": ()})
+    with write(ledger.engine) as connection:
+        connection.execute(update(projects).values(quota=1))
+    ours = ledger.claim()
+    assert queue.claim(ledger.engine, "w", ["cpu"], 30, "cpu") is None
+    workers.heartbeat(ledger.engine, "w", ["cpu"], 2, "cpu", {})
+    held = jobs.job(ledger.engine, "default", ledger.job_id("b"))
+    assert [each.reason for each in held.waiting_for] == ["quota"]
+    ledger.publish(ours)
+    assert ledger.claim().params["name"] == "b"
+
+
+def test_why_a_job_waits(ledger):
+    def reasons(name):
+        return jobs.job(ledger.engine, "default", ledger.job_id(name)).waiting_for
+
+    experiment = ledger.submit({**CHAIN, "x": ()}, queue="gpu")
+    assert [(each.reason, each.detail) for each in reasons("c")] == [
+        ("inputs", "needs a (ready), b (waiting)"),
+    ]
+    assert reasons("c")[0].jobs == [ledger.job_id("a"), ledger.job_id("b")]
+    assert reasons("a")[0].detail == "no live worker serves the queue gpu"
+    workers.heartbeat(ledger.engine, "w", ["gpu", "cpu"], 1, "cuda", {})
+    assert reasons("a")[0].detail == "the 1 slots of the queue gpu are busy; 0 jobs come before it"
+    assert reasons("x")[0].detail == "the 1 slots of the queue gpu are busy; 1 jobs come before it"
+    workers.gone(ledger.engine, "w")
+    assert reasons("a")[0].reason == "worker"
+    ledger.claim(queue_name="gpu")
+    assert reasons("a") == []
+    experiments.cancel(ledger.engine, "default", experiment)
+    assert reasons("x") == []
+
+
+def test_workers_and_what_they_read(ledger):
+    assert workers.known_datasets(ledger.engine) is None
+    workers.heartbeat(ledger.engine, "w1", ["cpu"], 2, "cpu", {"digits": {"classes": 10}})
+    workers.heartbeat(ledger.engine, "w2", ["gpu"], 1, "cuda", {"mnist": {}})
+    workers.heartbeat(ledger.engine, "w1", ["cpu", "big"], 3, "cpu", {"digits": {"classes": 5}})
+    assert [(each.id, each.queues, each.slots) for each in workers.live(ledger.engine)] == [
+        ("w1", ["cpu", "big"], 3),
+        ("w2", ["gpu"], 1),
+    ]
+    with write(ledger.engine) as connection:
+        connection.execute(update(workers_table).where(workers_table.c.id == "w2").values(seen_at=0.0))
+    workers.gone(ledger.engine, "w1")
+    assert workers.live(ledger.engine) == []
+    assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}, "mnist": {}}
+
+
+def test_figures(ledger):
+    ledger.submit({"a": (), "b": (), "c": ()})
+    ledger.finish(ledger.claim(), "failed")
+    ledger.publish(ledger.claim())
+    ledger.publish(ledger.claim())
+    done = figures.throughput(ledger.engine)["train"]
+    assert (done.flops, done.n) == (2e9, 2)
+    assert done.seconds >= 0
+    assert figures.queue_depth(ledger.engine) == {("cpu", "ready"): 1, ("cpu", "done"): 2}
+    ended = figures.attempts_ended(ledger.engine)
+    assert {key: n for key, (n, _) in ended.items()} == {("train", "failed"): 1, ("train", "succeeded"): 2}
