@@ -31,7 +31,7 @@ class Layout:
 
 
 LAYOUTS: dict[ArchName, Layout] = {
-    "cnn": Layout("plain", (1, 1, 1), 16, "none", smallest=4),
+    "cnn": Layout("plain", (1, 1, 2), 16, "none", smallest=4),
     "resnet18": Layout("basic", (2, 2, 2, 2), 64, "imagenet", smallest=32),
     "resnet50": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", smallest=32),
     "resnet18_cifar": Layout("basic", (2, 2, 2, 2), 64, "small"),
