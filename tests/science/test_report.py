@@ -143,7 +143,7 @@ def test_the_svg_keeps_text_as_text(whole: Any) -> None:
     assert "<dc:date>" not in drawn
 
 
-@pytest.mark.parametrize("targets", [1, 3, 7])
+@pytest.mark.parametrize("targets", [1, 4])
 def test_the_figure_is_a_grid(tmp_path: Path, targets: int) -> None:
     study = Study(tmp_path, arms=PAIR, targets=[f"target number {i}, long" for i in range(targets)], epochs=3, seeds=2)
     summary = rounded(summarise(study.spec, collect(study.spec, study.inputs)))

@@ -35,6 +35,7 @@ def check_sources(study: Study, alpha: float) -> dict[str, Any]:
         row: dict[str, Any] = {
             "eps": eps,
             "name": next(iter(sources.values())).name,
+            "arch": next(iter(sources.values())).arch,
             "seeds": sorted(sources),
             "clean": bounds(crossed([s.correct[0.0] for s in sources.values()]), alpha),
             "robust": {eps_text(at): _mean_robust(sources, at) for at in sorted(next(iter(sources.values())).robust)},

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ class Source:
     eps: float
     seed: int
     name: str
+    arch: str
+    """Architecture and width: 'cnn x 0.75'."""
     clean: float
     robust: dict[float, float]
     """Accuracy under attack by eps of the attack."""
@@ -167,6 +169,11 @@ def collect(spec: Report, inputs: Inputs) -> Study:
     return Study(tuple(sources), norms.pop() if norms else "l2", tuple(panels))
 
 
+def arch_text(arch: Mapping[str, Any]) -> str:
+    """'cnn x 0.75': an architecture and its width."""
+    return f"{arch['name']} x {arch['width']:g}"
+
+
 def unpack(bits: str, n: int) -> Bits:
     """Per-image outcomes from base64 of numpy.packbits."""
     packed = np.frombuffer(base64.b64decode(bits, validate=True), dtype=np.uint8)
@@ -185,6 +192,7 @@ def _source(result: dict[str, Any], key: str) -> Source:
         eps=float(model["threat"]["eps"]),
         seed=model["seed"],
         name=model["name"],
+        arch=arch_text(model["arch"]),
         clean=result["clean"],
         robust={float(eps): accuracy for eps, accuracy in result["robust"].items()},
         correct={float(eps): unpack(bits, result["n"]) for eps, bits in result["correct"].items()},

@@ -35,7 +35,7 @@ def page(summary: Mapping[str, Any], figure3: str, controls: str | None) -> str:
         report=summary,
         figure3=_inline(figure3),
         controls=_inline(controls) if controls else None,
-        family={row["name"].split(".")[0] for row in summary["sources"]["levels"]},
+        family={row["arch"] for row in summary["sources"]["levels"]},
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from robxfer_core.spec.jobs import Report
 
 from .checks import bounds, chance, check_sources, fooling, unfit, void
-from .collect import Curves, Panel, Study
+from .collect import Curves, Panel, Study, arch_text
 from .headline import headline
 from .stats import Estimate, Floats, crossed, differences, over_seeds, page, rank_correlations, slope_weights
 from .verdict import MEANING, Verdict, judge
@@ -221,11 +221,11 @@ def _chance(panel: Panel, panels: Sequence[Panel], main: Curves, spec: Report) -
 
 def _set(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a constructed set's job reported, without the parts that only its own page needs."""
-    kept = ("eps", "eps_tried", "generator_accuracy", "norm", "targets", "arm")
+    kept = ("eps", "eps_tried", "generator_accuracy", "norm", "targets", "arm", "unreached")
     row = {name: result[name] for name in kept if name in result} | {"fooling": fooling(result)}
     if "generator" in result:
         model = result["generator"]
-        row["generator"] = {"arch": model["arch"]["name"], "name": model["name"], "seed": model["seed"]}
+        row["generator"] = {"arch": arch_text(model["arch"]), "name": model["name"], "seed": model["seed"]}
     if "stored" in result:
         row["stored"] = {name: result["stored"][name] for name in ("dtype", "bytes") if name in result["stored"]}
     return row
