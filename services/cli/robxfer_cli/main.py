@@ -22,7 +22,7 @@ from .follow import follow
 FAILED, WRONG, UNREACHABLE = 1, 2, 4
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Does adversarial robustness help a network transfer?"
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Does adversarial robustness help a network transfer?"
 )
 console, errors = Console(), Console(stderr=True)
 
