@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/job-kinds.md from the models themselves: `python docs/generate.py` (a test compares)."""
+"""Writes docs/settings.md and docs/job-kinds.md from the models: `python docs/generate.py` (a test compares)."""
 
 import json
 from pathlib import Path
@@ -24,8 +24,8 @@ def settings() -> str:
         for name, field in Settings.model_fields.items()
     ]
     return (
-        "# Settings\n\nRead from the environment by the API, the workers and the command line. Nothing has to be set: the\n"
-        "default is the embedded stack in `robxfer-data`. A relative folder is made absolute where the process starts.\n\n"
+        "# Settings\n\nRead from the environment by the API, the workers and the command line. Nothing has to be set:\n"
+        "the default is the embedded stack in `robxfer-data`. A relative folder is made absolute at the start.\n\n"
         "| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

@@ -53,8 +53,8 @@ class Arch(Strict):
     """A network: an architecture of the registry, its width, and the images it takes."""
 
     name: ArchName
-    """`cnn` is small; `resnet18` and `resnet50` are torchvision's; `resnet18_cifar` has a 3x3 stem; `cifar_resnetN` are He
-    et al. 2016, section 4.2."""
+    """`cnn` is small; `resnet18` and `resnet50` are torchvision's; `resnet18_cifar` has a 3x3 stem; `cifar_resnetN` are
+    He et al. 2016, section 4.2."""
     width: float = Field(default=1.0, gt=0, le=16)
     """Multiplies the channels of every layer (1.0: the published network; `cnn` has 16 channels at 1.0)."""
     input_size: int | None = Field(default=None, ge=4, le=1024)

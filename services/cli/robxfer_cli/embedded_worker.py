@@ -17,4 +17,4 @@ def _end_with_stdin() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     settings = Settings()
-    main(settings, settings.queues, settings.slots)
+    main(settings, settings.queues, settings.slots, ready=lambda: print("ready", flush=True))

@@ -1,5 +1,7 @@
-"""The command line. Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was wrong, 4 the server
-could not be reached (3 is kept for gates that were breached).
+"""The command line.
+
+Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was wrong, 4 the server could not be reached
+(3 is kept for gates that were breached).
 """
 
 import os
@@ -22,7 +24,10 @@ from .follow import follow
 FAILED, WRONG, UNREACHABLE = 1, 2, 4
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Does adversarial robustness help a network transfer?"
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Does adversarial robustness help a network transfer?",
 )
 console, errors = Console(), Console(stderr=True)
 

@@ -13,7 +13,8 @@ from robxfer_core.spec.wire import ExperimentRow, ExperimentView, Page, PlanView
 
 COLOURS = {
     "done": "green", "running": "cyan", "ready": "cyan", "waiting": "dim", "failed": "red", "cancelled": "yellow",
-    "helps": "green", "hinders": "red", "mixed": "yellow", "no_difference": "blue", "not_shown": "dim", "unusable": "magenta",
+    "helps": "green", "hinders": "red", "mixed": "yellow", "no_difference": "blue", "not_shown": "dim",
+    "unusable": "magenta",
 }  # fmt: skip
 
 

@@ -100,11 +100,12 @@ def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce:
             announce({"error": f"another stack holds {data_dir / 'stack.lock'}"})
             return
         upgrade(settings.database_url)
-        stop = threading.Event()
-        keeper = threading.Thread(target=_keep_worker, args=(data_dir, stop), daemon=True) if worker else None
+        stop, working = threading.Event(), threading.Event()
+        keeper = threading.Thread(target=_keep_worker, args=(data_dir, stop, working), daemon=True) if worker else None
 
         def ready(url: str) -> None:
             if worker:
+                working.wait(START_S)  # until it has said which data sets it reads, specs cannot be checked
                 _write(data_dir / "stack.json", {"url": url, "pid": os.getpid()})
             announce({"url": url})
 
@@ -119,16 +120,19 @@ def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce:
                 keeper.join(STOP_S)
 
 
-def _keep_worker(data_dir: Path, stop: threading.Event) -> None:
-    """Run a worker, and another where it dies, until told to stop."""
+def _keep_worker(data_dir: Path, stop: threading.Event, working: threading.Event) -> None:
+    """Run a worker, and another where it dies, until told to stop. `working` is set once the first takes jobs."""
     while not stop.is_set():
         with (data_dir / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "robxfer_cli.embedded_worker"], stdin=subprocess.PIPE, stdout=log, stderr=log
+                [sys.executable, "-m", "robxfer_cli.embedded_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
             )
         assert worker.stdin is not None
         ended = threading.Event()
-        threading.Thread(target=lambda w=worker, e=ended: (w.wait(), e.set()), daemon=True).start()
+        threading.Thread(target=_await_end, args=(worker, working, ended), daemon=True).start()
         while not ended.wait(0.2) and not stop.is_set():
             pass
         worker.stdin.close()  # its end tells the worker to drain
@@ -136,6 +140,16 @@ def _keep_worker(data_dir: Path, stop: threading.Event) -> None:
             worker.kill()
             worker.wait()
         stop.wait(1.0 if worker.returncode else 0.0)
+
+
+def _await_end(worker: subprocess.Popen[bytes], working: threading.Event, ended: threading.Event) -> None:
+    assert worker.stdout is not None
+    with worker.stdout as said:
+        for _ in said:
+            working.set()
+    worker.wait()
+    working.set()  # one that cannot start must not keep the API waiting: its jobs say that no worker takes them
+    ended.set()
 
 
 @contextmanager

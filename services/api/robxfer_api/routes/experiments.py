@@ -126,9 +126,9 @@ def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
 
 
 def _catalog(ctx: Context) -> Catalog | None:
-    """The data sets that can be read: as workers say, or, until one has, as seen from here if a folder is named."""
+    """The data sets that can be read, as workers say; until one has, as seen from here if they run here too."""
     known = workers.known_datasets(ctx.engine)
-    if known is None and ctx.settings.data_root is not None:
+    if known is None and (ctx.settings.data_root is not None or ctx.settings.database_url.startswith("sqlite")):
         return {name: dict(facts) for name, facts in scan(ctx.settings.data_root).items()}
     return known
 
