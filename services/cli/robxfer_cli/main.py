@@ -1,6 +1,6 @@
 """The command line.
 
-Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was wrong, 4 the server could not be reached
+Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was wrong, 4 the server was not reached
 (3 is kept for gates that were breached).
 """
 
