@@ -1,5 +1,6 @@
 """A real API on a free port, with SQLite and a folder as store; tests play the worker by the ledger's own functions."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,8 +109,9 @@ def outputs(claim: queue.Claim) -> dict[str, bytes]:
 @contextmanager
 def served(folder: Path, **settings: Any) -> Iterator[Service]:
     configured = Settings(**{"data_dir": folder, "port": 0} | settings)
-    folder.mkdir(exist_ok=True)
-    migrate.upgrade(configured.database_url)
+    if not configured.database_url.startswith("sqlite") or not (folder / "ledger.sqlite").exists():
+        folder.mkdir(exist_ok=True)
+        migrate.upgrade(configured.database_url)
     listens = threading.Event()
     server = Server(configured, lambda url: listens.set())
     thread = threading.Thread(target=server.serve_until_stopped)
@@ -127,8 +129,18 @@ def served(folder: Path, **settings: Any) -> Iterator[Service]:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    with served(tmp_path / "data") as running:
+def service(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Service]:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(migrated_sqlite, folder / "ledger.sqlite")
+    with served(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def service_on_both(tmp_path: Path, database_url: str) -> Iterator[Service]:
+    """A service on SQLite and one on PostgreSQL."""
+    with served(tmp_path / "data", database_url=database_url) as running:
         yield running
 
 

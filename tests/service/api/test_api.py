@@ -21,7 +21,8 @@ from robxfer_core.spec.jobs import KINDS
 Spec = Callable[..., dict[str, Any]]
 
 
-def test_a_spec_is_submitted_worked_off_and_fetched(service: Any, small: Spec, tmp_path: Path) -> None:
+def test_a_spec_is_submitted_worked_off_and_fetched(service_on_both: Any, small: Spec, tmp_path: Path) -> None:
+    service = service_on_both
     body = yaml.safe_dump(small()).encode()
     with service.client() as client:
         submitted = client.submit(body)
@@ -76,7 +77,8 @@ def test_json_and_yaml_are_one_spec(service: Any, small: Spec) -> None:
         assert yamls.spec == jsons.spec == small()
 
 
-def test_an_idempotency_key_submits_once(service: Any, small: Spec) -> None:
+def test_an_idempotency_key_submits_once(service_on_both: Any, small: Spec) -> None:
+    service = service_on_both
     body, other = yaml.safe_dump(small()).encode(), yaml.safe_dump(small(name="other")).encode()
     with service.client() as client:
         with ThreadPoolExecutor(4) as pool:

@@ -45,7 +45,8 @@ def recorded(service: Any, id: str) -> list[int]:
     return [event.id for event in events.for_experiment(service.engine, id, 0, 10_000)]
 
 
-def test_followers_see_every_event_once_in_order_and_an_end(service: Any, small: Spec, until: Until) -> None:
+def test_followers_see_every_event_once_in_order_and_an_end(service_on_both: Any, small: Spec, until: Until) -> None:
+    service = service_on_both
     id = service.submit(small())
     early = [Listener(service, id) for _ in range(3)]
     until(lambda: all(listener.seen for listener in early))
@@ -116,7 +117,8 @@ def test_a_client_outlives_a_restarted_server(
         assert [event.id for event in listener.all()[:-1]] == recorded(second, id)
 
 
-def test_a_hundred_streams_hold_up_nobody(service: Any, small: Spec, until: Until) -> None:
+def test_a_hundred_streams_hold_up_nobody(service_on_both: Any, small: Spec, until: Until) -> None:
+    service = service_on_both
     id = service.submit(small())
     with ExitStack() as stack:
         http = stack.enter_context(httpx2.Client(timeout=60, limits=httpx2.Limits(max_connections=None)))

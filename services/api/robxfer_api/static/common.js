@@ -49,5 +49,5 @@ export function track(counts) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const parts = STATES.filter((state) => counts[state] && state !== "waiting").map((state) => segment(state, counts[state] / total));
   return make("div", { class: "progress" }, make("div", { class: "track" }, ...parts),
-    make("span", { class: "muted" }, `${counts.done || 0}/${total}`));
+    make("span", { class: "muted tally" }, `${counts.done || 0}/${total}`));
 }

@@ -83,20 +83,26 @@ async function show(node) {
   }
 }
 
+function verdicts(rows) {
+  const cells = (row) => [row.target, row.variant, row.verdict].map((value) => make("td", {}, String(value).replaceAll("_", " ")));
+  const titles = ["Target", "Variant", "Does robustness help?"].map((title) => make("th", {}, title));
+  return make("table", { class: "verdicts" }, make("thead", {}, make("tr", {}, ...titles)),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells(row)))));
+}
+
+async function article(node) {
+  const [report, artifact] = await Promise.all([
+    ask(`${root}/report?node=${encodeURIComponent(node.name)}`), ask(`/v1/artifacts/${node.artifact_id}`)]);
+  const file = (path) => `/v1/artifacts/${node.artifact_id}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+  const paths = artifact.files.map((each) => each.path);
+  const links = paths.filter((path) => path !== "result.json").map((path) => make("a", { href: file(path) }, path));
+  return make("article", {}, make("p", { class: "links" }, make("strong", {}, report.title || node.name), ...links),
+    report.verdicts && report.verdicts.length ? verdicts(report.verdicts) : null,
+    paths.includes("figure3.png") ? make("img", { class: "figure", src: file("figure3.png"), alt: "Learning curves by robustness level" }) : null);
+}
+
 async function reports() {
-  const found = experiment.nodes.filter((node) => node.kind === "report" && node.artifact_id);
-  const parts = await Promise.all(found.map(async (node) => {
-    const files = (name) => `/v1/artifacts/${node.artifact_id}/files/${name}`;
-    const report = await ask(`${root}/report?node=${encodeURIComponent(node.name)}`);
-    const verdicts = (report.verdicts || []).map((v) => make("tr", {}, make("td", {}, String(v.target)), make("td", {}, String(v.variant)),
-      make("td", { class: "verdict" }, String(v.verdict))));
-    const table = make("table", { class: "verdicts" },
-      make("thead", {}, make("tr", {}, make("th", {}, "Target"), make("th", {}, "Variant"), make("th", {}, "Does robustness help?"))), make("tbody", {}, ...verdicts));
-    return make("article", {}, make("p", {}, report.title || node.name, " · ", make("a", { href: files("report.html") }, "report.html"), " · ",
-      make("a", { href: files("report.json") }, "report.json"), " · ", make("a", { href: files("results.parquet") }, "results.parquet")),
-      verdicts.length ? table : null,
-      make("img", { class: "figure", src: files("figure3.png"), alt: "Learning curves by robustness level" }));
-  }));
+  const parts = await Promise.all(experiment.nodes.filter((node) => node.kind === "report" && node.state === "done").map(article));
   document.getElementById("reports").replaceChildren(...parts);
   document.getElementById("report").hidden = parts.length === 0;
 }
