@@ -68,7 +68,7 @@ def make_app(url: str, transport: dict[str, Any] | None = None, **conf: Any) -> 
         options |= _folders(url)
         conf["broker_transport"] = "robxfer_core.bell:Transport"
     app.conf.update(
-        broker_url="filesystem://" if url.startswith("filesystem:") else url,
+        broker_url="filesystem://localhost//" if url.startswith("filesystem:") else url,
         broker_transport_options=options,
         task_serializer="json",
         accept_content=["json"],

@@ -1,6 +1,7 @@
 """Real servers for tests, installed by pip, each started and ended by the test that owns it."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -120,7 +121,7 @@ def s3(folder: Path) -> Iterator[S3]:
         with contextlib.suppress(Exception):
             if not client.bucket_exists("robxfer-test"):
                 client.make_bucket("robxfer-test")
-            client.put_object("robxfer-test", "probe", data=_Nothing(), length=0)
+            client.put_object("robxfer-test", "probe", io.BytesIO(), 0)
             client.remove_object("robxfer-test", "probe")
             return True
         return False
@@ -132,11 +133,6 @@ def s3(folder: Path) -> Iterator[S3]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-class _Nothing:
-    def read(self, size: int = -1) -> bytes:
-        return b""
 
 
 @dataclass
@@ -188,6 +184,15 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except FileNotFoundError:
         return False
+
+
+def group_alive(group: int) -> bool:
+    """Whether a process group has a member, ended ones that nobody has reaped included."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager

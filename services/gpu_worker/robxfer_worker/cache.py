@@ -41,7 +41,7 @@ class Cache:
         path = self.root / name
         try:
             with copy.fetching:  # two slots that want the same fetch it once
-                if not copy.here:
+                if not (copy.here and path.is_dir()):
                     fetch(path)
                     copy.size, copy.here = _protect(path), True
             yield path
