@@ -41,7 +41,7 @@ def correct(
 
     `x` is [n, C, H, W] as stored (uint8, or floats in [0,1]), on any device; the network's decides. An image's random
     start follows from `seed` and its place in x. `progress` is told the images done after each batch. Raises
-    FloatingPointError naming the images where the network gives NaN.
+    FloatingPointError naming the images where the network gives NaN under attack; on clean images NaN counts as wrong.
     """
     device = network.mean.device
     parts: list[Tensor] = []
