@@ -6,12 +6,14 @@ import socket
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from robxfer_core import bell
 from robxfer_core.artifacts import open_store
@@ -124,6 +126,7 @@ def _log_to_stderr() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format='{"logger":"%(name)s","event":"%(message)s"}')
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle: messages here are JSON alone
     signals.setup_logging.connect(_leave_logging_alone)
 
 
