@@ -74,8 +74,8 @@ def weigh(connection: Connection, job_ids: Sequence[str]) -> None:
 def count_down(connection: Connection, job_id: str) -> list[Any]:
     """Tell the job's dependents that it is done. Returns (id, project_id) of those that became ready.
 
-    The dependents are locked in a statement of their own: were they only updated, two parents that end at once would
-    each miss the other's count.
+    They are locked first, in the one order, which an UPDATE would not keep; and each is counted down from what it is
+    when its lock is held, so that of two parents that end at once the second sees the first.
     """
     dependents = select(edges.c.job_id).where(edges.c.input_job_id == job_id)
     waiting = select(jobs.c.id).where(jobs.c.id.in_(dependents), jobs.c.state == "waiting")
