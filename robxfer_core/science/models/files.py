@@ -102,7 +102,7 @@ def load(folder: Path) -> Network:
     network.load_state_dict(tensors, assign=True)
     network.mean = torch.tensor(card.mean).view(1, -1, 1, 1)
     network.std = torch.tensor(card.std).view(1, -1, 1, 1)
-    return network.eval()
+    return network.to(memory_format=torch.channels_last).eval()  # assigned tensors keep the layout of the file
 
 
 def check_fit(network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
