@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -35,7 +36,7 @@ Media = Literal["yaml", "json"]
 TRIES = 4
 TRY_AGAIN = frozenset({429, 502, 503, 504})
 QUIET_S = 45.0  # a stream sends a comment each 15 s: silent for thrice that is dead
-OUT_OF_REACH_S = 60.0  # how long a broken stream is tried again before it is given up
+OUT_OF_REACH_S = 60.0  # how long a stream that broke is tried again before it is given up
 
 
 class _Busy(Exception):
@@ -138,28 +139,33 @@ class Client:
 
         A broken stream is taken up where it broke; Unreachable after a minute without an answer.
         """
-        heard, wait = time.monotonic(), 0.1
+        broken: float | None = None  # since when no connection has come about
+        wait = 0.1
         while True:
             try:
-                for event in self._listen(id, last_id):
-                    heard, wait, last_id = time.monotonic(), 0.1, event.id
-                    yield event
-                    if event.type == "end":
-                        return
+                with self._listen(id, last_id) as lines:
+                    broken = None
+                    for line in lines:
+                        if line.data:
+                            event = EventView.model_validate_json(line.data)
+                            last_id, wait = event.id, 0.1
+                            yield event
+                            if event.type == "end":
+                                return
             except (httpx2.TransportError, _Busy) as error:
-                if time.monotonic() - heard > OUT_OF_REACH_S:
+                broken = broken or time.monotonic()
+                if time.monotonic() - broken > OUT_OF_REACH_S:
                     raise Unreachable(f"{self._http.base_url}: {error or type(error).__name__}") from error
             time.sleep(wait)
             wait = min(2 * wait, 5.0)
 
-    def _listen(self, id: str, last_id: int) -> Iterator[EventView]:
+    @contextmanager
+    def _listen(self, id: str, last_id: int) -> Iterator[httpx2.EventSource]:
         headers = {"Last-Event-ID": str(last_id)} if last_id else {}
         timeout = httpx2.Timeout(self._timeout, read=QUIET_S)
         with self._http.sse(f"/v1/experiments/{id}/events", headers=headers, timeout=timeout) as source:
             _check(source.response)
-            for line in source:
-                if line.data:
-                    yield EventView.model_validate_json(line.data)
+            yield source
 
     def _get(self, path: str, model: type[T], params: Mapping[str, Any] | None = None) -> T:
         return model.model_validate_json(self._send("GET", path, params=_asked(params or {})).content)
