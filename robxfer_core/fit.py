@@ -57,6 +57,8 @@ def facts_of(job: Job, known: Mapping[str, Facts], catalog: Mapping[str, Any] | 
                 if features.train is not None and size > features.train:
                     takes = f"at most {features.train}, the training images there are"
                     raise SpecError([Problem(place((*at, "sizes", index)), str(size), takes)])
+            if job.clean is not None:
+                _same_model(features, known[job.clean], (*at, "clean"))
             return features
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
@@ -119,6 +121,13 @@ def _same_classes(model: Facts, data: Facts, at: tuple[str, ...]) -> None:
     if model.classes is not None and data.classes is not None and model.classes != data.classes:
         got = f"a model of {model.classes} classes for a set of {data.classes}"
         raise SpecError([Problem(place(at), got, "a model that classifies this very data set")])
+
+
+def _same_model(features: Facts, clean: Facts, at: tuple[str, ...]) -> None:
+    if features.length != clean.length or features.classes != clean.classes:
+        got = f"features of length {clean.length} for {clean.classes} classes"
+        takes = f"features by the same model, of length {features.length} for {features.classes} classes"
+        raise SpecError([Problem(place(at), got, takes)])
 
 
 def _part(count: int | None, share: float) -> int | None:

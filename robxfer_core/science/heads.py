@@ -52,6 +52,10 @@ class Trained:
     """[m] bool: which test images are right after the first epoch."""
     correct_last: Tensor
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Classes [n] of features [n, r], on the CPU."""
+        return (x @ self.weight.T + self.bias).argmax(1)
+
 
 @dataclass(frozen=True)
 class Images:

@@ -82,6 +82,8 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     labels = train.y.cpu().numpy()
     sizes = [*sorted(set(spec.sizes) - {len(labels)}), len(labels)]
     _check(spec, sizes, len(test.y))
+    beside = inputs.maybe("clean")
+    clean = _read(beside.path, "test", "cpu") if beside is not None else None
 
     order = torch.from_numpy(stratified_order(labels, derive(spec.seed, "subset")))
     curves = [
@@ -120,7 +122,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         "model": about["model"],
         "data": about["data"],
         "features_key": found.key,
-        "curves": [_curve(head, trained) for head, trained in zip(curves, learnt, strict=True)],
+        "curves": [_curve(head, trained, clean) for head, trained in zip(curves, learnt, strict=True)],
         "asymptote": {
             name: _asymptote(train, test, fit.to(run.device), held.to(run.device), classes, name == "standardised")
             for name in ("raw", "standardised")
@@ -171,8 +173,9 @@ def _short(value: float) -> float:
     return round(value, 6)
 
 
-def _curve(head: Head, trained: Trained) -> dict[str, Any]:
-    return {
+def _curve(head: Head, trained: Trained, clean: Images | None) -> dict[str, Any]:
+    beside = {} if clean is None else {"clean": _short(share(trained.predict(clean.x) == clean.y))}
+    return beside | {
         "n": len(head.images),
         "standardised": head.standardised,
         "train_loss": [float(f"{loss:.4g}") for loss in trained.train_loss],

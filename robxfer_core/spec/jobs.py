@@ -246,11 +246,14 @@ class Transfer(Heads, Job):
     """Fixed-feature transfer: linear heads on a representation, all of them trained together."""
 
     ARTIFACT = "result"
-    TAKES = {"features": ("features",)}
+    TAKES = {"features": ("features",), "clean": ("features",)}
 
     kind: Literal["transfer"] = "transfer"
     features: Ref
     """The representation that heads are trained on."""
+    clean: Ref | None = None
+    """Of a constructed set: R(x) of the set it was made from, by the same model. Its test split, with its own labels,
+    is measured beside."""
     seed: Seed = 0
     """Drives the subset, the head's start and the order of its batches."""
 

@@ -168,9 +168,9 @@ def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
             transfers = []
             for family, model in (("", source), ("random-init-", random_init)):
                 features = add(f"{at}.{variant}.{family}features", "features", model=model, dataset=data)
-                transfers.append(
-                    add(f"{at}.{variant}.{family}transfer", "transfer", features=features, seed="$seed", **heads)
-                )
+                clean = None if variant == "standard" else f"{name}.{at}.standard.{family}features"
+                job = f"{at}.{variant}.{family}transfer"
+                transfers.append(add(job, "transfer", features=features, clean=clean, seed="$seed", **heads))
             arms.append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
     add(
         "report",

@@ -195,3 +195,18 @@ def test_a_network_that_gives_nan_is_named(tmp_path: Path, images: Input) -> Non
     inputs = Inputs({"model": [network(tmp_path / "model", spoil=True)], "dataset": [images]})
     with pytest.raises(FloatingPointError, match="image 0 of the train split"):
         compute("features", {"model": KEY, "dataset": KEY}, inputs, LocalRun(tmp_path / "run"))
+
+
+def test_clean_accuracy_is_that_of_the_same_heads_on_the_other_test_split(tmp_path: Path) -> None:
+    made, other = written(tmp_path / "f"), written(tmp_path / "g", m=60)
+    params = {"features": KEY, "clean": KEY, "epochs": 6, "batch_size": 32}
+    told = []
+    for name, clean in (("same", made), ("other", other)):
+        run = LocalRun(tmp_path / name)
+        compute("transfer", params, Inputs({"features": [made], "clean": [clean]}), run)
+        told.append(json.loads((run.out / "result.json").read_text())["curves"])
+    for same, beside in zip(*told, strict=True):
+        assert same["clean"] == pytest.approx(same["test"][-1], abs=1e-6)
+        assert beside["test"] == same["test"]
+        assert 0 <= beside["clean"] <= 1
+    assert "clean" not in transferred(made, tmp_path / "without")[0]["curves"][0]

@@ -56,6 +56,8 @@ class Head:
     first: Bits
     last: Bits
     """Which test images are classified right after the first and after the last epoch, [n_test]."""
+    clean: float | None
+    """Of a constructed set: accuracy after the last epoch on the unconstructed test images with their own labels."""
     asymptote: float | None
     """Test accuracy of the second-order solve on the whole split with these features."""
     tuned: dict[str, Any]
@@ -233,6 +235,7 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
             test=np.asarray(curve["test"], dtype=np.float64),
             first=unpack(curve["correct_first"], data["n_test"]),
             last=unpack(curve["correct_last"], data["n_test"]),
+            clean=curve.get("clean"),
             asymptote=asymptote["test"] if asymptote else None,
             tuned=result["tuned"],
             data=data,

@@ -148,12 +148,15 @@ def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Report) 
 
 
 def _levels(panel: Panel, main: Curves, verdict: Verdict, alpha: float) -> list[dict[str, Any]]:
-    """Accuracy by level (each its own interval) and its difference to eps 0 (simultaneous over the levels)."""
+    """Accuracy by level (each its own interval) and its difference to eps 0 (simultaneous over the levels); of a
+    constructed set also the clean accuracy, on the images it was made from with their own labels."""
     last, first = crossed(main.last), crossed(main.first)
     d_last, d_first = differences(main.last), differences(main.first)
+    clean = [[head.clean for head in row if head.clean is not None] for row in panel.family()]
     rows = []
     for i, eps in enumerate(panel.eps):
         row = {"eps": eps, "accuracy": bounds(_at(last, i), alpha), "first": bounds(_at(first, i), alpha)}
+        row["clean"] = bounds(over_seeds(clean[i]), alpha) if clean[i] else None
         row["by_seed"] = main.last[i].mean(-1).tolist()
         row["difference"] = _band(d_last.mean, verdict, i - 1) if i else None
         row["first_difference"] = bounds(_at(d_first, i - 1), alpha, len(panel.eps) - 1) if i else None
