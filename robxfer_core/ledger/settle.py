@@ -16,6 +16,7 @@ LOSSES = 3
 """Lost attempts after which a job has failed: by then it is likely the job that kills its workers."""
 SPENDING = frozenset({"failed", "out_of_memory", "timed_out"})
 """Outcomes that spend a retry."""
+WEIGHTS = ("priority", "deadline_s", "retries")
 
 Lines = list[dict[str, Any]]
 
@@ -30,20 +31,22 @@ def arm(connection: Connection, job_ids: Sequence[str]) -> list[Any]:
     """Give jobs a fresh budget: ready where all inputs are done, else waiting. Returns (id, state, queue)."""
     if not job_ids:
         return []
-    source = jobs.alias("source")
-    missing = (
-        select(func.count(distinct(edges.c.input_job_id)))
-        .join(source, source.c.id == edges.c.input_job_id)
-        .where(edges.c.job_id == jobs.c.id, source.c.state != "done")
-        .scalar_subquery()
+    one, source = jobs.alias("one"), jobs.alias("source")
+    counted = (
+        select(one.c.id, func.count(distinct(source.c.id)).label("missing"))
+        .outerjoin(edges, edges.c.job_id == one.c.id)
+        .outerjoin(source, and_(source.c.id == edges.c.input_job_id, source.c.state != "done"))
+        .where(one.c.id.in_(job_ids))
+        .group_by(one.c.id)
+        .subquery()
     )
     armed = (
         update(jobs)
-        .where(jobs.c.id.in_(job_ids))
+        .where(jobs.c.id == counted.c.id)
         .values(
-            missing=missing,
-            state=case((missing == 0, "ready"), else_="waiting"),
-            ready_at=case((missing == 0, now())),
+            missing=counted.c.missing,
+            state=case((counted.c.missing == 0, "ready"), else_="waiting"),
+            ready_at=case((counted.c.missing == 0, now())),
             failures=0,
             losses=0,
             not_before=0.0,
@@ -57,17 +60,17 @@ def arm(connection: Connection, job_ids: Sequence[str]) -> list[Any]:
 
 def weigh(connection: Connection, job_ids: Sequence[str]) -> None:
     """Give jobs that are not done the largest priority, deadline and retries that live experiments want."""
-    live = (
-        select(func.max(nodes.c.priority), func.max(nodes.c.deadline_s), func.max(nodes.c.retries))
+    largest = (
+        select(nodes.c.job_id, *(func.max(nodes.c[name]).label(name) for name in WEIGHTS))
         .join(experiments, experiments.c.id == nodes.c.experiment_id)
-        .where(nodes.c.job_id == jobs.c.id, experiments.c.state == "running")
+        .where(nodes.c.job_id.in_(job_ids), experiments.c.state == "running")
+        .group_by(nodes.c.job_id)
+        .subquery()
     )
-    largest = {
-        name: live.with_only_columns(func.max(nodes.c[name]), maintain_column_froms=True).scalar_subquery()
-        for name in ("priority", "deadline_s", "retries")
-    }
     connection.execute(
-        update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(("done", "failed")), wanted()).values(largest)
+        update(jobs)
+        .where(jobs.c.id == largest.c.job_id, jobs.c.state.not_in(("done", "failed")))
+        .values({name: largest.c[name] for name in WEIGHTS})
     )
 
 
