@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -43,6 +44,9 @@ def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experimen
     raw = _from_json(data) if media == "json" else _from_yaml(data)
     if not isinstance(raw, dict):
         raise SpecError([Problem("", f"a {type(raw).__name__}", "a mapping with `name` and `jobs` or `studies`")])
+    problems = list(_unstorable(raw, ()))
+    if problems:
+        raise SpecError(problems[:20])
     try:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
@@ -50,6 +54,21 @@ def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experimen
     if not experiment.jobs and not experiment.studies:
         raise SpecError([Problem("jobs", "no job and no study", "at least one job or study")])
     return experiment
+
+
+def _unstorable(value: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
+    """What neither a key (RFC 8785 numbers are doubles) nor PostgreSQL (text without NUL, Unicode) can hold."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unstorable(key, (*at, str(key).encode("ascii", "backslashreplace").decode()))
+            yield from _unstorable(item, (*at, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unstorable(item, (*at, index))
+    elif isinstance(value, int) and abs(value) > 2**53:
+        yield Problem(place(at), show(value), "integers of at most 2**53")
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
+        yield Problem(place(at), show(value), "Unicode text without NUL")
 
 
 def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> list[Problem]:

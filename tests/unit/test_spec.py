@@ -206,6 +206,19 @@ def test_bytes_that_are_no_spec_are_refused(data: bytes):
         read_spec(data)
 
 
+@pytest.mark.parametrize("text", ["\0", "\ud800"])
+def test_text_that_no_database_holds_is_refused(text: str):
+    with pytest.raises(SpecError) as caught:
+        read_spec(json.dumps({**small(), "description": f"a{text}b"}).encode(), "json")
+    assert caught.value.problems[0].at == "description"
+
+
+def test_integers_that_no_key_holds_are_refused():
+    spec = small()
+    spec["jobs"]["digits"]["max_train"] = 2**70
+    assert problems(spec)[0][0] == "jobs.digits.max_train"
+
+
 def test_numbers_may_be_written_as_people_do():
     spec = read_spec(b"name: x\njobs: {a: {kind: train, optimizer: {lr: 5e-4}}}")
     assert spec.jobs["a"]["optimizer"]["lr"] == 5e-4

@@ -93,6 +93,8 @@ def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce:
     from robxfer_core.ledger.migrate import upgrade
     from robxfer_core.settings import Settings
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # the server raises its signal again when it has ended: clean up all the same
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = Settings(port=port)
     with _lock(data_dir, wait=wait_for_lock) if worker else _no_lock() as held:
@@ -118,6 +120,10 @@ def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce:
             if keeper:
                 (data_dir / "stack.json").unlink(missing_ok=True)
                 keeper.join(STOP_S)
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(0)
 
 
 def _keep_worker(data_dir: Path, stop: threading.Event, working: threading.Event) -> None:

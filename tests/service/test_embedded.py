@@ -1,0 +1,168 @@
+"""The command line on the embedded stack: the main job as a user runs it, and how it refuses what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from robxfer_core.ledger.engine import connect, read
+from robxfer_core.ledger.tables import attempts, jobs
+
+from . import tiny
+from .servers import alive, children_of, until
+
+pytestmark = pytest.mark.servers
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "robxfer_cli.main", *words, "--data-dir", str(folder / "data")]
+
+
+def robxfer(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
+    return subprocess.run(
+        command(folder, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+def counted(folder: Path) -> dict[str, int]:
+    """Attempts by kind of job."""
+    engine = connect(f"sqlite:///{folder / 'data' / 'ledger.sqlite'}")
+    with read(engine) as connection:
+        query = select(jobs.c.kind, func.count()).join(attempts, attempts.c.job_id == jobs.c.id).group_by(jobs.c.kind)
+        found = {str(row[0]): int(row[1]) for row in connection.execute(query)}
+    engine.dispose()
+    return found
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder in which the tiny study was run with all control arms, and what the command said."""
+    folder = tmp_path_factory.mktemp("embedded")
+    controls = ("relabel_only", "noise", "robust_generator")
+    (folder / "tiny.json").write_bytes(tiny.study((0,), controls))
+    return folder, robxfer(folder, "run", "tiny.json", "--out", "out")
+
+
+def test_a_study_runs_from_spec_to_report(ran: tuple[Path, subprocess.CompletedProcess[str]]):
+    folder, done = ran
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((folder / "out" / "report.json").read_text())
+    told = {(row["target"], row["variant"]) for row in report["verdicts"]}
+    variants = ("standard", "antirobust", "relabel_only", "noise", "robust_generator")
+    assert told == {("digits 5-7", variant) for variant in variants}
+    for name in ("report.json", "figure3.png", "figure3.svg", "report.html", "results.parquet"):
+        assert (folder / "out" / name).stat().st_size > 0
+        assert name in done.stdout
+    assert "antirobust" in done.stdout
+    assert "gap.report: done" in done.stdout
+    assert not (folder / "data" / "stack.json").exists()
+
+
+def test_the_same_spec_again_computes_nothing(ran: tuple[Path, subprocess.CompletedProcess[str]]):
+    folder, _ = ran
+    before = counted(folder)
+    report = (folder / "out" / "report.json").read_bytes()
+    again = robxfer(folder, "run", "tiny.json", "--out", "again")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert counted(folder) == before
+    assert (folder / "again" / "report.json").read_bytes() == report
+
+
+def test_a_spec_that_shares_its_sources_reuses_them(ran: tuple[Path, subprocess.CompletedProcess[str]]):
+    folder, _ = ran
+    before = counted(folder)
+    (folder / "longer.json").write_bytes(tiny.study((0,), epochs=3))
+    planned = robxfer(folder, "plan", "longer.json", "--json")
+    assert planned.returncode == 0, planned.stderr
+    plan = json.loads(planned.stdout)
+    done = robxfer(folder, "run", "longer.json", "--out", "longer")
+    assert done.returncode == 0, done.stdout + done.stderr
+    new = {kind: count - before[kind] for kind, count in counted(folder).items()}
+    heads = plan["counts"]["transfer"]["jobs"]
+    assert new == {**dict.fromkeys(new, 0), "transfer": heads, "report": 1}
+
+
+def test_lists_and_shows_without_a_worker(ran: tuple[Path, subprocess.CompletedProcess[str]]):
+    folder, _ = ran
+    listed = robxfer(folder, "list", "--state", "done", "--json")
+    experiment = json.loads(listed.stdout)["items"][-1]
+    assert experiment["state"] == "done"
+    shown = json.loads(robxfer(folder, "show", experiment["id"], "--json").stdout)
+    report = next(node for node in shown["nodes"] if node["kind"] == "report")
+    pulled = robxfer(folder, "pull", report["artifact_id"], "pulled")
+    assert pulled.returncode == 0, pulled.stderr
+    assert (folder / "pulled" / "report.html").read_bytes() == (folder / "out" / "report.html").read_bytes()
+
+
+WRONG: list[tuple[str, str]] = [
+    ("jobs: {a: {kind: train, dataset: b, arch: {name: cnn}}}", "jobs.a.dataset"),
+    ("jobs: {a: {kind: dataset, name: imagenet}}", "jobs.a.name"),
+    ("jobs: {a: {kind: dataset, name: digits, siez: 3}}", "jobs.a.siez"),
+    ("jobs: [", "line"),
+]
+
+
+@pytest.mark.parametrize(("text", "place"), WRONG)
+def test_a_wrong_spec_exits_2_and_names_the_place(tmp_path: Path, text: str, place: str):
+    (tmp_path / "wrong.yaml").write_text(f"name: wrong\n{text}\n")
+    refused = robxfer(tmp_path, "plan", "wrong.yaml")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert place in refused.stderr
+    assert "takes" in refused.stderr
+
+
+def test_a_server_out_of_reach_exits_4(tmp_path: Path):
+    assert robxfer(tmp_path, "list", "--server", "http://127.0.0.1:9").returncode == 4
+
+
+def test_a_bare_submit_without_a_stack_exits_2(tmp_path: Path):
+    (tmp_path / "tiny.json").write_bytes(tiny.study())
+    refused = robxfer(tmp_path, "submit", "tiny.json")
+    assert refused.returncode == 2
+    assert "robxfer up" in refused.stderr
+
+
+def test_an_experiment_that_fails_exits_1(tmp_path: Path):
+    spec: dict[str, Any] = {"name": "fails", "run": {"retries": 0}, "jobs": {}}
+    spec["jobs"]["digits"] = {"kind": "dataset", "name": "digits", "max_train": 50, "max_test": 20}
+    sgd = {"lr": 100.0, "momentum": 0.99, "weight_decay": 10.0}
+    spec["jobs"]["diverges"] = {
+        "kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 30, "batch_size": 8,
+        "optimizer": sgd,
+    }  # fmt: skip
+    (tmp_path / "fails.json").write_text(json.dumps(spec))
+    failed = robxfer(tmp_path, "run", "fails.json", "--out", "out")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "diverges" in failed.stdout
+
+
+def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
+    log = (tmp_path / "up.log").open("wb")
+    up = subprocess.Popen(command(tmp_path, "up", "--port", "0"), stdout=log, stderr=log, start_new_session=True)
+    try:
+        stack = tmp_path / "data" / "stack.json"
+        until(stack.exists, 60)
+        (worker,) = children_of(up.pid)
+        os.kill(worker, signal.SIGKILL)
+        restarted = until(lambda: [pid for pid in children_of(up.pid) if pid != worker], 60)
+        (tmp_path / "tiny.json").write_text(
+            '{"name": "one", "jobs": {"d": {"kind": "dataset", "name": "digits", "max_train": 50, "max_test": 20}}}'
+        )
+        done = robxfer(tmp_path, "submit", "tiny.json", "--wait", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+        assert not alive(restarted[0])
+        assert not stack.exists()
+    finally:
+        if up.poll() is None:
+            up.kill()
+            up.wait()
+        log.close()

@@ -1,0 +1,53 @@
+"""The whole way on real servers: PostgreSQL, a Redis-protocol broker and S3, by their URLs alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from robxfer_core.client import Client
+from robxfer_core.settings import Settings
+
+from . import servers, tiny
+
+pytestmark = pytest.mark.servers
+
+
+def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_path: Path):
+    with servers.valkey(tmp_path / "valkey") as broker, servers.s3(tmp_path / "s3") as store:
+        settings = Settings(
+            data_dir=tmp_path / "data", database_url=postgres(), broker_url=broker, slots=2, port=0, **store.settings()
+        )
+        told = {
+            "ROBXFER_DATABASE_URL": settings.database_url,
+            "ROBXFER_BROKER_URL": broker,
+            "ROBXFER_STORE_URL": settings.store_url,
+            "ROBXFER_S3_ENDPOINT": settings.s3_endpoint,
+            "ROBXFER_S3_ACCESS_KEY": settings.s3_access_key,
+            "ROBXFER_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
+            "ROBXFER_S3_SECURE": "false",
+            "ROBXFER_PORT": "0",
+        }
+        own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")} | told
+        subprocess.run([sys.executable, "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=60)
+        api = subprocess.Popen([sys.executable, "-m", "robxfer_api.serve"], env=own, stdout=subprocess.PIPE, text=True)
+        assert api.stdout is not None
+        try:
+            url = api.stdout.readline().split()[-1]
+            with servers.worker(settings, tmp_path / "worker"), Client(url) as client:
+                asked = client.submit(tiny.study((0,)), "json")
+                events = list(client.events(asked.id))
+                ended = client.get(asked.id)
+                assert ended.state == "done", [event.data for event in events if event.data.get("error")]
+                assert events[-1].type == "end"
+                report = client.report(asked.id)
+                assert {row["variant"] for row in report["verdicts"]} == {"standard", "antirobust"}
+                made = next(node for node in ended.nodes if node.kind == "report")
+                files = client.download(str(made.artifact_id), tmp_path / "out")
+                assert {file.name for file in files} >= {"report.json", "figure3.png", "report.html"}
+        finally:
+            api.terminate()
+            api.wait(30)
