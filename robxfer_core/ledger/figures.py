@@ -16,21 +16,25 @@ class Throughput(NamedTuple):
     n: int
 
 
-def throughput(engine: Engine) -> dict[str, Throughput]:
-    """By kind of job; a job that went on from another attempt's checkpoint counts whole for its last."""
+def throughput(engine: Engine) -> dict[tuple[str, str], Throughput]:
+    """By (kind, queue), since queues differ in device.
+
+    A job that went on from another attempt's checkpoint counts whole for its last attempt.
+    """
     query = (
         select(
             jobs.c.kind,
+            jobs.c.queue,
             func.sum(jobs.c.flops),
             func.sum(attempts.c.ended_at - attempts.c.started_at),
             func.count(),
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .where(attempts.c.outcome == "succeeded")
-        .group_by(jobs.c.kind)
+        .group_by(jobs.c.kind, jobs.c.queue)
     )
     with read(engine) as connection:
-        return {kind: Throughput(flops, seconds, n) for kind, flops, seconds, n in connection.execute(query)}
+        return {(kind, queue): Throughput(*rest) for kind, queue, *rest in connection.execute(query)}
 
 
 def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:

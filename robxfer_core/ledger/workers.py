@@ -54,9 +54,13 @@ def live(engine: Engine) -> list[Worker]:
 
 
 def known_datasets(engine: Engine) -> dict[str, Any] | None:
-    """The data sets that workers, live or gone, said they can read, by name. None: no worker ever reported."""
+    """The data sets that live workers say they can read, by name; where none is live, what those gone last said.
+
+    None: no worker ever reported.
+    """
     with read(engine) as connection:
-        reports = connection.scalars(select(workers.c.datasets).order_by(workers.c.seen_at)).all()
-    if not reports:
+        rows = connection.execute(select(workers.c.datasets, is_live()).order_by(workers.c.seen_at)).all()
+    if not rows:
         return None
-    return {name: facts for report in reports for name, facts in report.items()}
+    said = [datasets for datasets, live in rows if live] or [datasets for datasets, _ in rows]
+    return {name: facts for report in said for name, facts in report.items()}

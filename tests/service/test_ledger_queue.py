@@ -228,8 +228,10 @@ def test_workers_and_what_they_read(ledger):
         ("w1", ["cpu", "big"], 3),
         ("w2", ["gpu"], 1),
     ]
+    assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}, "mnist": {}}
     with write(ledger.engine) as connection:
         connection.execute(update(workers_table).where(workers_table.c.id == "w2").values(seen_at=0.0))
+    assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}}  # what is live counts, while any is
     workers.gone(ledger.engine, "w1")
     assert workers.live(ledger.engine) == []
     assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}, "mnist": {}}
@@ -240,7 +242,7 @@ def test_figures(ledger):
     ledger.finish(ledger.claim(), "failed")
     ledger.publish(ledger.claim())
     ledger.publish(ledger.claim())
-    done = figures.throughput(ledger.engine)["train"]
+    done = figures.throughput(ledger.engine)["train", "cpu"]
     assert (done.flops, done.n) == (2e9, 2)
     assert done.seconds >= 0
     assert figures.queue_depth(ledger.engine) == {("cpu", "ready"): 1, ("cpu", "done"): 2}

@@ -43,6 +43,10 @@ class Rounds(threading.Thread):
             self._stopped.wait(max(0.01, soonest - time.monotonic()))
         self._try(lambda _: workers.gone(self._house.engine, self._id), settings)
 
+    def report(self) -> None:
+        """Say at once that the worker lives and what it can read."""
+        self._try(self._beat, self._house.settings)
+
     def stop(self) -> None:
         """Say that the worker is gone, and end."""
         self._stopped.set()

@@ -51,6 +51,7 @@ def main(
         rounds = Rounds(house, worker_id, places)
 
         def on_ready(**_: Any) -> None:
+            rounds.report()  # before it says that it is ready: specs are checked against what it can read
             rounds.start()
             structlog.get_logger().info("ready", worker=worker_id, queues=settings.queues, slots=settings.slots)
             if ready is not None:

@@ -136,7 +136,6 @@ def _catalog(ctx: Context) -> Catalog | None:
 def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
     queues = {node.running.queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
-    past = figures.throughput(ctx.engine)
-    measured = {(kind, queue): Measured(*each) for kind, each in past.items() for queue in queues}
+    measured = {at: Measured(*each) for at, each in figures.throughput(ctx.engine).items()}
     done = {key for key, state in states.items() if state == "done"}
     return estimate(plan, done, measured, slots or ctx.settings.slots)

@@ -1,0 +1,66 @@
+"""What an installation brings: the bare library and the API work without torch. Wheels are built as users get them."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BARE = """
+import sys
+import robxfer_core.client, robxfer_core.plan, robxfer_core.spec.experiment as experiment
+spec = experiment.read_spec(b"name: x\\njobs: {a: {kind: dataset, name: digits}}")
+assert len(robxfer_core.plan.make_plan(spec).nodes) == 1
+import robxfer_cli.main
+for absent in ("torch", "fastapi", "celery", "sqlalchemy", "numpy"):
+    try:
+        __import__(absent)
+    except ModuleNotFoundError:
+        continue
+    sys.exit(f"{absent} is there")
+"""
+API = """
+import sys
+from pathlib import Path
+from robxfer_api.main import create_app
+from robxfer_core.ledger.migrate import upgrade
+from robxfer_core.settings import Settings
+settings = Settings(data_dir=Path(sys.argv[1]))
+settings.data_dir.mkdir()
+upgrade(settings.database_url)
+app = create_app(settings)
+import robxfer_api
+pages = Path(robxfer_api.__file__).parent
+assert list((pages / "pages").glob("*.html")) and list((pages / "static").iterdir())
+assert any(getattr(route, "path", "") == "/healthz" for route in app.routes) or "/healthz" in app.openapi()["paths"]
+for absent in ("torch", "torchvision"):
+    try:
+        __import__(absent)
+    except ModuleNotFoundError:
+        continue
+    sys.exit(f"{absent} is there")
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def run(*words: str, python: Path | str = sys.executable, cwd: Path | None = None) -> None:
+    done = subprocess.run([str(python), *words], capture_output=True, text=True, timeout=280, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("extra", "program"), [("", BARE), ("[api]", API)])
+def test_it_works_without_torch(wheel: Path, tmp_path: Path, extra: str, program: str):
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    constraints = str(ROOT / "constraints.txt")
+    run("-m", "pip", "install", "--quiet", "--constraint", constraints, f"{wheel}{extra}", python=python)
+    run("-c", program, str(tmp_path / "data"), python=python, cwd=tmp_path)
