@@ -25,7 +25,9 @@ class Facts:
     """Of the representation."""
 
 
-def facts_of(job: Job, known: Mapping[str, Facts], catalog: Mapping[str, Any] | None, at: tuple[str, ...]) -> Facts:
+def facts_of(
+    job: Job, known: Mapping[str, Facts], catalog: Mapping[str, Any] | None, at: tuple[str | int, ...]
+) -> Facts:
     """The facts of a job's result from those of its inputs. Raises SpecError where a model does not fit the images.
 
     at: the job's place in the spec, for the error.
@@ -67,7 +69,7 @@ def facts_of(job: Job, known: Mapping[str, Facts], catalog: Mapping[str, Any] | 
             raise TypeError(f"no facts for a {type(job).__name__}")
 
 
-def _dataset(job: Dataset, catalog: Mapping[str, Any] | None, at: tuple[str, ...]) -> Facts:
+def _dataset(job: Dataset, catalog: Mapping[str, Any] | None, at: tuple[str | int, ...]) -> Facts:
     if catalog is not None and job.name not in catalog and not job.download:
         names = ", ".join(sorted(catalog)) or "none"
         takes = f"a data set that a worker can read ({names}); others go under ROBXFER_DATA_ROOT"
@@ -92,7 +94,7 @@ def _dataset(job: Dataset, catalog: Mapping[str, Any] | None, at: tuple[str, ...
     )
 
 
-def _train(job: Train, known: Mapping[str, Facts], at: tuple[str, ...]) -> Facts:
+def _train(job: Train, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
     data = known[job.dataset]
     side, smallest = job.arch.input_size or data.side, LAYOUTS[job.arch.name].smallest
     if side is not None and side < smallest:
@@ -111,19 +113,19 @@ def _train(job: Train, known: Mapping[str, Facts], at: tuple[str, ...]) -> Facts
     return replace(data, channels=channels, side=side, arch=job.arch, length=representation(job.arch))
 
 
-def _takes(model: Facts, data: Facts, at: tuple[str, ...]) -> None:
+def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
     if model.channels == 1 and data.channels == 3:
         takes = "a model trained on 3 channels (one of 3 takes 1, repeated; not the other way)"
         raise SpecError([Problem(place(at), "a model of 1 channel for images of 3", takes)])
 
 
-def _same_classes(model: Facts, data: Facts, at: tuple[str, ...]) -> None:
+def _same_classes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
     if model.classes is not None and data.classes is not None and model.classes != data.classes:
         got = f"a model of {model.classes} classes for a set of {data.classes}"
         raise SpecError([Problem(place(at), got, "a model that classifies this very data set")])
 
 
-def _same_model(features: Facts, clean: Facts, at: tuple[str, ...]) -> None:
+def _same_model(features: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
     if features.length != clean.length or features.classes != clean.classes:
         got = f"features of length {clean.length} for {clean.classes} classes"
         takes = f"features by the same model, of length {features.length} for {features.classes} classes"

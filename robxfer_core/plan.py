@@ -17,6 +17,7 @@ from .spec.base import digest, references
 from .spec.errors import Problem, SpecError, place
 from .spec.experiment import Experiment, problems_of
 from .spec.jobs import KINDS, Job, Running
+from .spec.transfer_gap import Place
 from .spec.transfer_gap import expand as expand_transfer_gap
 
 Catalog = Mapping[str, Any]
@@ -86,18 +87,18 @@ def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
     return Plan(tuple(nodes.values()))
 
 
-def _jobs(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]]]:
+def _jobs(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], dict[str, Place]]:
     """All jobs by name, those of studies included, and the place in the spec each comes from."""
     jobs: dict[str, dict[str, Any]] = dict(experiment.jobs)
-    places: dict[str, tuple[str, ...]] = {name: ("jobs", name) for name in jobs}
+    places: dict[str, Place] = {name: ("jobs", name) for name in jobs}
     for name, study in experiment.studies.items():
-        for job, raw in expand_transfer_gap(name, study).items():
-            jobs[job] = raw
-            places[job] = ("studies", name)
+        made, within = expand_transfer_gap(name, study)
+        jobs |= made
+        places |= {job: ("studies", name, *at) for job, at in within.items()}
     return jobs, places
 
 
-def _at_home(problem: Problem, places: dict[str, tuple[str, ...]]) -> Problem:
+def _at_home(problem: Problem, places: dict[str, Place]) -> Problem:
     """A problem of a study's job, told at the study."""
     for job, at in places.items():
         if at[0] == "studies" and (problem.at == f"jobs.{job}" or problem.at.startswith(f"jobs.{job}.")):
@@ -105,7 +106,7 @@ def _at_home(problem: Problem, places: dict[str, tuple[str, ...]]) -> Problem:
     return problem
 
 
-def _validated(member: Member, at: tuple[str, ...]) -> Job:
+def _validated(member: Member, at: Place) -> Job:
     try:
         return KINDS[str(member.raw["kind"])].model_validate(member.raw)
     except ValidationError as error:

@@ -129,17 +129,26 @@ def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "target"
 
 
-def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
-    """The study as jobs with matrices, in the language of a spec's `jobs`; job names begin with `name.`."""
-    jobs: dict[str, dict[str, Any]] = {}
+Place = tuple[str | int, ...]
 
-    def add(job: str, kind: str, **params: Any) -> str:
-        jobs[f"{name}.{job}"] = {"kind": kind, **params}
-        return f"{name}.{job}"
+
+def expand(name: str, study: TransferGap) -> tuple[dict[str, dict[str, Any]], dict[str, Place]]:
+    """The study as jobs with matrices, in the language of a spec's `jobs`, and the place in the study each comes from.
+
+    Job names begin with `name.`.
+    """
+    jobs: dict[str, dict[str, Any]] = {}
+    places: dict[str, Place] = {}
+
+    def add(at: Place, job: str, kind: str, **params: Any) -> str:
+        job = f"{name}.{job}"
+        jobs[job], places[job] = {"kind": kind, **params}, at
+        return job
 
     training = _json(study.source.training)
-    source_data = add("source-data", "dataset", **_dataset(study.source.dataset))
+    source_data = add(("source", "dataset"), "source-data", "dataset", **_dataset(study.source.dataset))
     source = add(
+        ("source", "training"),
         "source",
         "train",
         dataset=source_data,
@@ -147,6 +156,7 @@ def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
         matrix={"threat.eps": study.levels, "seed": study.seeds},
     )
     accuracy = add(
+        ("evaluation",),
         "source-accuracy",
         "evaluate",
         model=source,
@@ -158,21 +168,27 @@ def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
         seed="$seed",
     )
     start = training | {"epochs": 0, "threat": {"norm": study.norm, "eps": 0.0}}
-    random_init = add("random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds})
+    random_init = add(
+        ("source", "training"), "random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds}
+    )
 
     arms = []
-    for target in study.targets:
+    for index, target in enumerate(study.targets):
         at = slug(target.label)
         heads = _json(target.heads or study.heads)
-        for variant, data, made in _variants(add, study, target, at, source):
+        where: Place = ("targets", index, "heads") if target.heads else ("heads",)
+        for variant, data, made in _variants(add, study, index, source):
             transfers = []
             for family, model in (("", source), ("random-init-", random_init)):
-                features = add(f"{at}.{variant}.{family}features", "features", model=model, dataset=data)
+                features = add(
+                    ("targets", index), f"{at}.{variant}.{family}features", "features", model=model, dataset=data
+                )
                 clean = None if variant == "standard" else f"{name}.{at}.standard.{family}features"
                 job = f"{at}.{variant}.{family}transfer"
-                transfers.append(add(job, "transfer", features=features, clean=clean, seed="$seed", **heads))
+                transfers.append(add(where, job, "transfer", features=features, clean=clean, seed="$seed", **heads))
             arms.append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
     add(
+        (),
         "report",
         "report",
         title=study.title,
@@ -181,21 +197,27 @@ def expand(name: str, study: TransferGap) -> dict[str, dict[str, Any]]:
         margin=study.margin,
         min_fooling=study.min_fooling,
     )
-    return jobs
+    return jobs, places
 
 
-def _variants(add: Any, study: TransferGap, target: Target, at: str, source: str) -> list[tuple[str, str, list[str]]]:
+def _variants(add: Any, study: TransferGap, index: int, source: str) -> list[tuple[str, str, list[str]]]:
     """(variant, the job that makes its data, the constructed sets to report) for one target."""
+    target = study.targets[index]
+    at = slug(target.label)
     generator, antirobust = target.generator or study.generator, target.antirobust or study.antirobust
-    data = add(f"{at}.data", "dataset", **_dataset(target.dataset))
+    own: Place = ("targets", index) if target.generator else ()
+    trained: Place = (*own, "generator", "training")
+    moving: Place = ("targets", index, "antirobust") if target.antirobust else ("antirobust",)
+    data = add(("targets", index, "dataset"), f"{at}.data", "dataset", **_dataset(target.dataset))
     training = {"dataset": data, **_json(generator.training), "matrix": {"seed": study.seeds}}
     if generator.start == "source":
         training = {**training, "init": f"{source}[eps=0.0]", "seed": "$seed"}
         del training["matrix"]
-    standard = add(f"{at}.generator", "train", **training | {"threat": {"norm": study.norm, "eps": 0.0}})
+    standard = add(trained, f"{at}.generator", "train", **training | {"threat": {"norm": study.norm, "eps": 0.0}})
 
     def perturb(job: str, model: str, **more: Any) -> str:
         return add(
+            moving,
             f"{at}.{job}",
             "perturb_dataset",
             dataset=data,
@@ -212,12 +234,14 @@ def _variants(add: Any, study: TransferGap, target: Target, at: str, source: str
     variants = [("standard", data, list[str]()), ("antirobust", moved, [moved])]
     for arm in ("relabel_only", "noise"):
         if arm in study.controls:
-            control = add(f"{at}.{arm}", "control_dataset", like=moved, dataset=data, arm=arm, seed="$seed")
+            control = add(moving, f"{at}.{arm}", "control_dataset", like=moved, dataset=data, arm=arm, seed="$seed")
             variants.append((arm, control, [control]))
     if "robust_generator" in study.controls and generator.robust is not None:
         robust = generator.robust
         threat = {"norm": study.norm, "eps": robust.eps}
-        model = add(f"{at}.robust-generator", "train", **training | {"threat": threat, "attack": _json(robust.attack)})
+        model = add(
+            trained, f"{at}.robust-generator", "train", **training | {"threat": threat, "attack": _json(robust.attack)}
+        )
         made = perturb("robust_generator", model, raise_eps=_json(robust.raise_eps))
         variants.append(("robust_generator", made, [made]))
     return variants

@@ -251,9 +251,9 @@ def _print(value: Any) -> None:
 
 def _refused(error: ApiError) -> None:
     problem = error.problem
-    errors.print(
-        f"{problem.title}: {problem.detail}" if problem.detail else problem.title, style="red", highlight=False
-    )
+    # The list below says all that the detail does, where there is one.
+    told = f"{problem.title}: {problem.detail}" if problem.detail and not problem.errors else problem.title
+    errors.print(told, style="red", highlight=False)
     for item in problem.errors:
         errors.print(f"  {item.at or 'spec'}: got {item.got}; takes {item.takes}", markup=False, highlight=False)
 

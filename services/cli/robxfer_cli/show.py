@@ -7,7 +7,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from robxfer_core.spec.wire import ExperimentRow, ExperimentView, Page, PlanView
 
@@ -21,12 +20,12 @@ COLOURS = {
 def verdicts(report: dict[str, Any], console: Console) -> None:
     """The table that a study ends with: does robustness help, target by target."""
     table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
-    for column in ("target", "variant", "verdict", "at eps", "difference", "interval"):
-        table.add_column(column, justify="right" if column in ("at eps", "difference") else "left")
+    for column in ("target", "variant", "robustness", "at eps", "points", "interval"):
+        table.add_column(column, justify="right" if column in ("at eps", "points", "interval") else "left")
     for row in report.get("verdicts", []):
         table.add_row(
             str(row["target"]),
-            str(row["variant"]),
+            str(row["variant"]) + (" (control)" if row.get("control") else ""),
             coloured(str(row["verdict"])),
             _number(row.get("level"), "g"),
             _points(row.get("difference")),
@@ -72,21 +71,38 @@ def experiment(view: ExperimentView, console: Console) -> None:
 
 def plan(view: PlanView, console: Console) -> None:
     """The graph of a plan by jobs of the spec, what is done already, the detectable effect and the cost."""
-    table = Table(title=f"{view.name}: {sum(g.nodes for g in view.groups)} nodes", title_justify="left")
-    for column in ("job", "kind", "nodes", "done", "GFLOP", "after"):
-        table.add_column(column, justify="right" if column in ("nodes", "done", "GFLOP") else "left", overflow="fold")
+    console.print(f"{view.name}: {sum(group.nodes for group in view.groups)} nodes", style="bold", highlight=False)
+    rows = [("job", "kind", "nodes", "done", "GFLOP", "takes")]
     for group in view.groups:
-        done = f"{group.done}/{group.jobs}"
-        table.add_row(
-            group.name, group.kind, str(group.nodes), done, f"{group.flops / 1e9:,.0f}", ", ".join(group.after)
+        study = group.name.partition(".")[0] + "."
+        after = ", ".join(name.removeprefix(study) for name in group.after)
+        takes = after if len(group.after) <= 3 else f"{len(group.after)} jobs"
+        counts = (str(group.nodes), f"{group.done}/{group.jobs}", f"{group.flops / 1e9:,.1f}")
+        rows.append((group.name, group.kind, *counts, takes))
+    for line in _columns(rows, right=(2, 3, 4)):
+        # As wide as it is: a terminal wraps or scrolls, and a file keeps every name whole.
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for report, found in (view.detectable_effect or {}).items():
+        effect = found.get("effect")
+        told = "none: one seed gives no interval" if effect is None else f"{100 * effect:.1f} points"
+        console.print(
+            f"detectable effect of {report}: {told} ({found.get('basis', '')})", highlight=False, soft_wrap=True
         )
-    console.print(table)
-    for report, effect in (view.detectable_effect or {}).items():
-        console.print(Tree(f"{report}: detectable effect {_points(effect.get('effect'))}: {effect.get('basis', '')}"))
     cost = view.cost
     seconds = f"{span(cost.wall_seconds)} on {cost.slots} slots ({span(cost.seconds)} of one slot)"
     console.print(f"cost: {cost.flops / 1e12:,.2f} TFLOP, about {seconds}", highlight=False)
     console.print(f"basis: {cost.basis}", highlight=False, soft_wrap=True)
+
+
+def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def coloured(word: str) -> Text:
@@ -103,7 +119,7 @@ def span(seconds: float | None) -> str:
 
 
 def _points(value: Any) -> str:
-    return "" if value is None else f"{100 * float(value):+.1f} points"
+    return "" if value is None else f"{100 * float(value):+.1f}"
 
 
 def _number(value: Any, form: str) -> str:

@@ -126,11 +126,10 @@ def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
 
 
 def _catalog(ctx: Context) -> Catalog | None:
-    """The data sets that can be read, as workers say; until one has, as seen from here if they run here too."""
-    known = workers.known_datasets(ctx.engine)
-    if known is None and (ctx.settings.data_root is not None or ctx.settings.database_url.startswith("sqlite")):
+    """The data sets that can be read, as workers say; on the embedded default while none lives, as seen from here."""
+    if ctx.settings.database_url.startswith("sqlite") and not workers.live(ctx.engine):
         return {name: dict(facts) for name, facts in scan(ctx.settings.data_root).items()}
-    return known
+    return workers.known_datasets(ctx.engine)
 
 
 def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
