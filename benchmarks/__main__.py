@@ -6,9 +6,9 @@ import sys
 
 import torch
 
-from . import attack, heads, ledger, training
+from . import attack, cost, heads, ledger, training
 
-ALL = {"attack": attack.run, "training": training.run, "heads": heads.run, "ledger": ledger.run}
+ALL = {"attack": attack.run, "training": training.run, "heads": heads.run, "ledger": ledger.run, "cost": cost.run}
 
 
 def main() -> None:
