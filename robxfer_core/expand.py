@@ -8,6 +8,7 @@ the axis's value. A kind that gathers (a report) takes all members instead.
 import copy
 import itertools
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from .spec.errors import Problem, SpecError, place, show
 from .spec.jobs import KINDS, Job
 
 MAX_NODES = 10_000
+MAX_POINTS = 100_000  # of one job, while its references are joined: later ones may leave fewer
+MAX_INPUTS = 200_000  # of all jobs together
 
 Axes = dict[str, Any]
 _REFERENCE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<pins>[^\[\]]+)\])?$")
@@ -40,10 +43,11 @@ def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
     """All members of all jobs, inputs before the jobs that take them. Raises SpecError."""
     order = _ordered(jobs, root)
     done: dict[str, list[Member]] = {}
-    total = 0
+    total = inputs = 0
     for job in order:
-        members = _members(job, jobs[job], done, (root, job), MAX_NODES - total)
+        members = _members(job, jobs[job], done, (root, job), MAX_NODES - total, MAX_INPUTS - inputs)
         total += len(members)
+        inputs += len(members) * len(uses(members[0].raw, _kind(jobs[job], (root, job))))
         done[job] = members
     return [member for job in order for member in done[job]]
 
@@ -123,11 +127,14 @@ def _ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
 
 
 def _members(
-    job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int
+    job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int, inputs: int
 ) -> list[Member]:
+    """room, inputs: how many members, and inputs of members, the plan has left."""
     kind = _kind(raw, at)
     raw = dict(raw)
     own = _own_axes(raw.pop("matrix", None), at)
+    times = math.prod(len(values) for _, _, values in own)
+    taken = 0
     points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]] = [({}, {})]
     for where, text in uses(raw, kind):
         name, pins = _reference(text, (*at, *where))
@@ -138,23 +145,24 @@ def _members(
                 [Problem(place((*at, *where)), show(text), f"values of the axes of {name} ({', '.join(axes)})")]
             )
         if kind.GATHERS:
+            taken += len(matching) * times
+            if taken > inputs:
+                got = f"{show(text)}, with which this job has {taken} inputs"
+                raise SpecError([Problem(place((*at, *where)), got, f"at most {MAX_INPUTS} in all")])
             for _, chosen in points:
                 chosen[where] = [member.name for member in matching]
         else:
-            points = _join(points, where, matching, set(pins))
+            points = _join(points, where, matching, set(pins), at)
             if not points:
                 raise SpecError(
                     [Problem(place((*at, *where)), show(text), "a job that shares a value on the common axes")]
                 )
-    taken = {axis for axes, _ in points for axis in axes} & {axis for axis, _, _ in own}
-    if taken:
-        got = f"the axis {', '.join(sorted(taken))}, which a job it refers to has too"
+    doubled = {axis for axes, _ in points for axis in axes} & {axis for axis, _, _ in own}
+    if doubled:
+        got = f"the axis {', '.join(sorted(doubled))}, which a job it refers to has too"
         raise SpecError([Problem(place((*at, "matrix")), got, "axes of other names")])
-    count = len(points)
-    for _, _, values in own:
-        count *= len(values)
-    if count > room:
-        raise SpecError([Problem(place((*at, "matrix")), f"{count} jobs from this one", f"at most {MAX_NODES} in all")])
+    if len(points) * times > room:
+        raise _too_many(len(points) * times, at)
     members = []
     for axes, chosen in points:
         for values in itertools.product(*(values for _, _, values in own)):
@@ -167,6 +175,7 @@ def _join(
     where: tuple[str | int, ...],
     matching: list[Member],
     pinned: set[str],
+    at: tuple[str, ...],
 ) -> list[tuple[Axes, dict[tuple[str | int, ...], Any]]]:
     """Every point with every member that agrees with it on the axes that both have."""
     offered = [({a: v for a, v in member.axes.items() if a not in pinned}, member.name) for member in matching]
@@ -174,11 +183,19 @@ def _join(
     table: dict[tuple[str, ...], list[tuple[Axes, str]]] = {}
     for axes, name in offered:
         table.setdefault(tuple(_text(axes[axis]) for axis in shared), []).append((axes, name))
+    agreeing = [table.get(tuple(_text(axes[axis]) for axis in shared), []) for axes, _ in points]
+    count = sum(map(len, agreeing))
+    if count > MAX_POINTS:  # said before they are made: two axes of thousands would not fit in memory
+        raise _too_many(count, at)
     return [
         ({**axes, **more}, {**chosen, where: name})
-        for axes, chosen in points
-        for more, name in table.get(tuple(_text(axes[axis]) for axis in shared), [])
+        for (axes, chosen), given in zip(points, agreeing, strict=True)
+        for more, name in given
     ]
+
+
+def _too_many(count: int, at: tuple[str, ...]) -> SpecError:
+    return SpecError([Problem(place((*at, "matrix")), f"{count} jobs from this one", f"at most {MAX_NODES} in all")])
 
 
 def _member(

@@ -57,8 +57,11 @@ def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experimen
 
 
 def _unstorable(value: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
-    """What neither a key (RFC 8785 numbers are doubles) nor PostgreSQL (text without NUL, Unicode) can hold."""
-    if isinstance(value, dict):
+    """What neither a key (RFC 8785 numbers are doubles) nor PostgreSQL (text without NUL, Unicode) can hold, and what
+    is nested too deep to be walked through."""
+    if len(at) > MAX_DEPTH:
+        yield Problem(place(at[:5]), f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
+    elif isinstance(value, dict):
         for key, item in value.items():
             yield from _unstorable(key, (*at, str(key).encode("ascii", "backslashreplace").decode()))
             yield from _unstorable(item, (*at, str(key)))

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -170,6 +170,34 @@ def test_a_matrix_too_large_along_references_is_refused():
     spec["jobs"]["features"] = {"kind": "features", "model": "source", "dataset": "digits"}
     spec["jobs"]["heads"] = {"kind": "transfer", "features": "features", "seed": "$seed"}
     assert problems(spec)[0][0] == "jobs.features.matrix"
+
+
+def test_references_that_multiply_are_refused_before_they_are_joined():
+    spec = small(matrix={"seed": list(range(5000))})
+    spec["jobs"]["cut"] = {"kind": "dataset", "name": "digits", "matrix": {"max_train": list(range(2, 4992))}}
+    spec["jobs"]["robust"] = {"kind": "evaluate", "model": "source", "dataset": "cut", "eps": [0.0]}
+    [(at, got, takes)] = problems(spec)
+    assert at == "jobs.robust.matrix"
+    assert str(5000 * 4990) in got
+    assert "10000" in takes
+
+
+def test_a_report_that_takes_the_same_jobs_over_and_over_is_refused():
+    spec = small(matrix={"seed": list(range(500))})
+    spec["jobs"]["clean"] = {"kind": "evaluate", "model": "source", "dataset": "digits", "eps": [0.0]}
+    spec["jobs"]["report"] = {"kind": "report", "title": "t", "sources": ["clean"] * 1000, "arms": []}
+    [(at, got, takes)] = problems(spec)
+    assert at == "jobs.report.sources[397]"  # what it takes has 1,500 inputs itself
+    assert "199000" in got
+    assert "200000" in takes
+
+
+@pytest.mark.parametrize("levels", [60, 900])
+@pytest.mark.parametrize("media", ["yaml", "json"])
+def test_a_spec_too_deep_is_refused(levels: int, media: Literal["yaml", "json"]):
+    deep = json.dumps(small()).replace('"digits", "size"', f'{"[" * levels}{"]" * levels}, "size"').encode()
+    with pytest.raises(SpecError, match=r"at most 50 levels|recursion depth"):
+        make_plan(read_spec(deep, media))
 
 
 def test_anchors_that_explode_are_refused():
