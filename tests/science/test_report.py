@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from robxfer_core.science.kinds import FILES, compute
-from robxfer_core.science.report import figure
+from robxfer_core.science.report import figure, words
 from robxfer_core.science.report.build import rounded
 from robxfer_core.science.report.checks import check_sources
 from robxfer_core.science.report.collect import BadStudy, collect, unpack
@@ -120,7 +120,7 @@ class Page(HTMLParser):
 
 def test_the_page_needs_nothing_else_and_escapes_its_texts(whole: Any) -> None:
     page = Page((whole[3] / "report.html").read_text())
-    assert page.tags.count("svg") == 2
+    assert page.tags.count("svg") == 3  # the figure, its curves on standardised features, the controls
     assert "b" not in page.tags
     assert "script" not in page.tags
     assert not [link for link in page.links if not link.startswith("#")]
@@ -153,12 +153,54 @@ def test_the_figure_is_a_grid(tmp_path: Path, targets: int) -> None:
     assert {len(axes.lines) for axes in drawn.axes} == {5}  # four levels and the random networks
     assert figure.png(drawn).startswith(b"\x89PNG")
     assert figure.draw(summary["arms"], summary["verdicts"], figure.CONTROLS) is None
+    again = figure.draw(summary["arms"], [], standardised=True)
+    assert again is not None
+    raw, standardised = (grid.axes[0].lines[0].get_ydata() for grid in (drawn, again))
+    curves = {c["standardised"]: 100 * np.array(c["lines"][0]["mean"]) for c in summary["arms"][0]["curves"]}
+    assert np.array_equal(raw, curves[False])
+    assert np.array_equal(standardised, curves[True])
+    assert not np.array_equal(raw, standardised)
+
+
+def test_constructed_sets_stand_by_seed(tmp_path: Path) -> None:
+    study = Study(tmp_path, arms=PAIR, epochs=3)
+    study._fields["arms.1.data"].reverse()  # inputs come in the order of their keys
+    sets = collect(study.spec, study.inputs).panels[1].sets
+    assert [made["generator"]["seed"] for made in sets] == [0, 1, 2, 3, 4]
+
+
+def test_random_networks_have_the_columns_of_a_level(tmp_path: Path) -> None:
+    study = Study(tmp_path, arms=("standard",), epochs=3)
+    results = [r for r in study.results("arms.0.transfers") if not r["model"]["epochs"]]
+    for item, result in zip(study.inputs.all("arms.0.transfers"), study.results("arms.0.transfers"), strict=True):
+        result["curves"] = [curve | {"clean": 0.25 if curve["standardised"] else 0.5} for curve in result["curves"]]
+        (item.path / "result.json").write_text(json.dumps(result))
+    random = summarise(study.spec, collect(study.spec, study.inputs))["arms"][0]["random_init"]
+    assert random["clean"]["mean"] == 0.5
+    for name, epoch in (("first", 0), ("accuracy", -1)):
+        assert random[name]["mean"] == pytest.approx(np.mean([r["curves"][0]["test"][epoch] for r in results]))
+
+
+def test_tuned_heads_at_the_edge_of_the_grid_are_counted(tmp_path: Path) -> None:
+    study = Study(tmp_path, arms=("standard",), epochs=3)
+    for item, result in zip(study.inputs.all("arms.0.transfers"), study.results("arms.0.transfers"), strict=True):
+        best = 1.0 if result["seed"] < 2 else 0.1
+        table = [{"lr": lr, "weight_decay": 0.0, "validation": 0.5} for lr in (0.01, 0.1, 1.0)]
+        result["tuned"] |= {"best": {"lr": best, "weight_decay": 0.0}, "table": table}
+        (item.path / "result.json").write_text(json.dumps(result))
+    rows = summarise(study.spec, collect(study.spec, study.inputs))["arms"][0]["tuned"]
+    assert [row["at_edge"] for row in rows] == [2, 2, 2, 2]
+
+
+def test_an_accuracy_is_printed_within_its_bounds() -> None:
+    assert words.accuracy({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "99.8 [99.5, 100.0]"
+    assert words.points({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "+99.8 [+99.5, +100.1]"
 
 
 def test_a_set_that_does_not_fool_is_unusable(tmp_path: Path) -> None:
     found = verdicts(Study(tmp_path, arms=PAIR, fooling=0.85, epochs=3))
     assert found["digits", "antirobust"]["verdict"] == "unusable"
-    assert "fooling rate 0.850 on the test split" in found["digits", "antirobust"]["reason"]
+    assert "fooling rate 0.850 on the test split of the set of seed 0" in found["digits", "antirobust"]["reason"]
     assert not found["digits", "antirobust"]["void"]
     assert found["digits", "standard"]["verdict"] != "unusable"
 

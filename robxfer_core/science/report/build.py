@@ -40,11 +40,13 @@ def report(spec: Report, inputs: Inputs, run: Run) -> dict[str, Any]:
     if main is None:  # a report of control arms alone
         main, controls = controls, None
     assert main is not None  # a report has an arm
+    again = figure.draw(summary["arms"], [], standardised=True)
     drawn = figure.svg(main)
     (run.out / "figure3.png").write_bytes(figure.png(main))
     (run.out / "figure3.svg").write_bytes(drawn)
     run.progress(3, 4, "parts")
-    html = page(summary, drawn.decode(), figure.svg(controls).decode() if controls else None)
+    beside = (figure.svg(each).decode() if each else None for each in (again, controls))
+    html = page(summary, drawn.decode(), *beside)
     (run.out / "report.html").write_text(html, encoding="utf-8")
     run.progress(4, 4, "parts")
     return {

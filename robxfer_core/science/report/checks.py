@@ -76,16 +76,16 @@ def fooling(result: Mapping[str, Any]) -> dict[str, float] | None:
 def unfit(panel: Panel, least: float) -> str | None:
     """Why a panel's constructed sets are unusable, or None: any split of any set that fools too rarely."""
     rates = [
-        (rate, split, number)
-        for number, result in enumerate(panel.sets, 1)
+        (rate, split, result["generator"]["seed"])
+        for result in panel.sets
         for split, rate in (fooling(result) or {}).items()
         if rate < least
     ]
     if not rates:
         return None
-    rate, split, number = min(rates)
+    rate, split, seed = min(rates)
     more = f" (and {len(rates) - 1} more)" if len(rates) > 1 else ""
-    return f"fooling rate {rate:.3f} on the {split} split of set {number} of {len(panel.sets)} is below {least:g}{more}"
+    return f"fooling rate {rate:.3f} on the {split} split of the set of seed {seed} is below {least:g}{more}"
 
 
 def chance(panel: Panel, panels: Sequence[Panel]) -> float | None:

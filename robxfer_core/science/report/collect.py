@@ -95,7 +95,7 @@ class Panel:
     """Seeds that lack a level, left out."""
     heads: tuple[Head, ...]
     sets: tuple[dict[str, Any], ...]
-    """Results of the jobs that made its data."""
+    """Results of the jobs that made its data; perturbed sets by the seed of their generator."""
 
     @property
     def control(self) -> bool:
@@ -217,8 +217,9 @@ def _panel(arm: Arm, inputs: Inputs, index: int) -> Panel:
     if len({len(head.last) for head in heads}) > 1:
         raise BadStudy(f"{name}: the heads were tested on different numbers of images")
     dropped = tuple(seed for seed in seeds if seed not in whole)
-    sets = tuple(_result(item) for item in inputs.all(f"arms.{index}.data"))
-    return Panel(arm.target, arm.variant, tuple(eps), tuple(whole), dropped, tuple(heads), sets)
+    sets = [_result(item) for item in inputs.all(f"arms.{index}.data")]
+    sets.sort(key=lambda made: made.get("generator", {}).get("seed", -1))
+    return Panel(arm.target, arm.variant, tuple(eps), tuple(whole), dropped, tuple(heads), tuple(sets))
 
 
 def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:

@@ -54,15 +54,19 @@ def palette(levels: int) -> list[str]:
 
 
 def draw(
-    arms: Sequence[Arm], verdicts: Sequence[Mapping[str, Any]], variants: Sequence[str] = FIGURE3
+    arms: Sequence[Arm],
+    verdicts: Sequence[Mapping[str, Any]],
+    variants: Sequence[str] = FIGURE3,
+    *,
+    standardised: bool = False,
 ) -> Figure | None:
     """The grid of the report's arms: targets across, variants down, one scale a target; None where no
-    arm is of these variants.
+    arm is of these variants and has curves on these features (raw or standardised).
 
     Takes `arms` and `verdicts` of report.json. A line is the mean over seeds at one level, its band the t interval over
     seeds; the dashed grey line is the frozen random network.
     """
-    wanted = [arm for arm in arms if arm["variant"] in variants]
+    wanted = [arm for arm in arms if arm["variant"] in variants and _shown(arm, standardised)]
     if not wanted:
         return None
     targets = list(dict.fromkeys(arm["target"] for arm in wanted))
@@ -84,7 +88,7 @@ def draw(
                 if arm is None:
                     axes.set_axis_off()
                     continue
-                _panel(axes, arm, colours)
+                _panel(axes, _shown(arm, standardised), arm["chance"], colours)
                 _title(axes, target if i == 0 else "", words.get((target, variant), ""), columns)
                 axes.tick_params(labelbottom=i == len(rows) - 1)
             grid[i, 0].set_ylabel(f"{ROWS[variant]}\ntest accuracy (%)")
@@ -112,9 +116,16 @@ def svg(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def _panel(axes: Axes, arm: Arm, colours: Mapping[float, str]) -> None:
-    shown = next(c for c in arm["curves"] if c["n"] == arm["n_train"] and not c["standardised"])
-    for line in shown["lines"]:
+def _shown(arm: Arm, standardised: bool) -> list[Mapping[str, Any]]:
+    """The lines of an arm on the whole training split."""
+    whole = (c for c in arm["curves"] if c["n"] == arm["n_train"] and c["standardised"] == standardised)
+    return next((curve["lines"] for curve in whole), [])
+
+
+def _panel(
+    axes: Axes, lines: Sequence[Mapping[str, Any]], chance: Mapping[str, Any] | None, colours: Mapping[float, str]
+) -> None:
+    for line in lines:
         random = line["eps"] is None
         colour = GREY if random else colours[line["eps"]]
         epochs = np.arange(1, len(line["mean"]) + 1)
@@ -124,8 +135,8 @@ def _panel(axes: Axes, arm: Arm, colours: Mapping[float, str]) -> None:
         if line["low"] is not None:
             low, high = (np.clip(100 * np.array(line[end]), 0, 100) for end in ("low", "high"))
             axes.fill_between(epochs, low, high, color=colour, alpha=0.12 if random else 0.2, linewidth=0)
-    if arm["chance"]:
-        axes.axhline(100 * arm["chance"]["expected"], color="black", linewidth=0.7, ls=":")
+    if chance:
+        axes.axhline(100 * chance["expected"], color="black", linewidth=0.7, ls=":")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
@@ -135,7 +146,8 @@ def _panel(axes: Axes, arm: Arm, colours: Mapping[float, str]) -> None:
 def _title(axes: Axes, target: str, verdict: str, columns: int) -> None:
     """The verdict above the panel and, in the top row, the target above it. Texts from data are never read as math."""
     colour = VERDICT_COLOUR.get(verdict, "#555555")
-    axes.set_title(verdict.replace("_", " "), loc="left", fontsize=7, fontstyle="italic", color=colour, pad=3)
+    text = f"verdict: {verdict.replace('_', ' ')}" if verdict else ""
+    axes.set_title(text, loc="left", fontsize=7, fontstyle="italic", color=colour, pad=3)
     if target:
         shown = textwrap.shorten(target, max(12, 84 // columns), placeholder="...")
         axes.annotate(

@@ -10,7 +10,7 @@ from . import words
 from .figure import ROWS
 
 
-def page(summary: Mapping[str, Any], figure3: str, controls: str | None) -> str:
+def page(summary: Mapping[str, Any], figure3: str, standardised: str | None, controls: str | None) -> str:
     """The page of a report.json, with its figures as the SVG text of `figure.svg`."""
     environment = Environment(
         loader=PackageLoader(__package__ or "", "."),
@@ -34,6 +34,7 @@ def page(summary: Mapping[str, Any], figure3: str, controls: str | None) -> str:
     return environment.get_template("report.html").render(
         report=summary,
         figure3=_inline(figure3),
+        standardised=_inline(standardised) if standardised else None,
         controls=_inline(controls) if controls else None,
         family={row["arch"] for row in summary["sources"]["levels"]},
     )

@@ -9,7 +9,7 @@ import numpy as np
 from robxfer_core.spec.jobs import Report
 
 from .checks import bounds, chance, check_sources, fooling, unfit, void
-from .collect import Curves, Panel, Study, arch_text
+from .collect import Curves, Head, Panel, Study, arch_text
 from .headline import headline
 from .stats import Estimate, Floats, crossed, differences, over_seeds, page, rank_correlations, slope_weights
 from .verdict import MEANING, Verdict, judge
@@ -128,7 +128,7 @@ def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Report) 
         "seeds": list(panel.seeds),
         "dropped_seeds": list(panel.dropped),
         "levels": _levels(panel, main, verdict, alpha),
-        "random_init": _random(main, alpha),
+        "random_init": _random(panel, main, alpha),
         "trend": vars(page(last)),
         **rank_correlations(panel.eps, last),
         "slope": bounds(crossed(np.tensordot(slope_weights(panel.eps), main.last.astype(float), 1)), alpha),
@@ -194,8 +194,20 @@ def epochs_to(test: Floats, bar: Floats) -> Floats:
     return np.where(over.any(1), over.argmax(1) + 1.0, np.nan)
 
 
-def _random(main: Curves, alpha: float) -> dict[str, Any] | None:
-    return bounds(crossed(main.random_last), alpha) if len(main.random) else None
+def _random(panel: Panel, main: Curves, alpha: float) -> dict[str, Any] | None:
+    """The random networks' accuracies, as `_levels` has those of a level."""
+    if not len(main.random):
+        return None
+    clean = [h.clean for h in panel.heads if h.random and h.clean is not None and _endpoint(h, panel)]
+    return {
+        "accuracy": bounds(crossed(main.random_last), alpha),
+        "first": bounds(over_seeds(main.random[:, 0]), alpha),
+        "clean": bounds(over_seeds(clean), alpha) if clean else None,
+    }
+
+
+def _endpoint(head: Head, panel: Panel) -> bool:
+    return head.n == panel.n_train and not head.standardised
 
 
 def _tuned(panel: Panel, alpha: float) -> list[dict[str, Any]]:
@@ -208,9 +220,16 @@ def _tuned(panel: Panel, alpha: float) -> list[dict[str, Any]]:
                 "test": bounds(over_seeds([h.tuned["test"] for h in heads]), alpha),
                 "validation": bounds(over_seeds([h.tuned["validation"] for h in heads]), alpha),
                 "chosen": [{"lr": lr, "weight_decay": wd, "seeds": n} for (lr, wd), n in sorted(chosen.items())],
+                "at_edge": sum(_at_edge(h.tuned) for h in heads),
             }
         )
     return rows
+
+
+def _at_edge(tuned: Mapping[str, Any]) -> bool:
+    """Whether the learning rate chosen is the smallest or the largest of several: a better one may lie beyond."""
+    tried = {row["lr"] for row in tuned["table"]}
+    return len(tried) > 1 and tuned["best"]["lr"] in (min(tried), max(tried))
 
 
 def _chance(panel: Panel, panels: Sequence[Panel], main: Curves, spec: Report) -> dict[str, Any] | None:

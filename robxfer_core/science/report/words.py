@@ -18,8 +18,9 @@ def percent(value: float | None) -> str:
 
 
 def accuracy(band: Band) -> str:
-    """'87.1 [85.0, 89.2]', in per cent."""
-    return _with_interval(band, 100, ".1f")
+    """'87.1 [85.0, 89.2]', in per cent; an interval's ends stay within what an accuracy can be."""
+    ends = {end: None if band[end] is None else min(max(band[end], 0.0), 1.0) for end in ("low", "high")}
+    return _with_interval({"mean": band["mean"], **ends}, 100, ".1f")
 
 
 def points(band: Band) -> str:
