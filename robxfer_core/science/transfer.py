@@ -83,6 +83,8 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     sizes = [*sorted(set(spec.sizes) - {len(labels)}), len(labels)]
     _check(spec, sizes, len(test.y))
     beside = inputs.maybe("clean")
+    if beside is not None and json.loads((beside.path / "result.json").read_text())["model"] != about["model"]:
+        raise ValueError("clean: features of another model; takes those of the model of `features`")
     clean = _read(beside.path, "test", "cpu") if beside is not None else None
 
     order = torch.from_numpy(stratified_order(labels, derive(spec.seed, "subset")))
@@ -96,7 +98,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     passes = spec.epochs * (len(sizes) + 2)  # over the curves' sizes, then the candidates, then the best of them
 
     def learn(heads: list[Head], scored: Images, before: int) -> list[Trained]:
-        trained = train_heads(
+        return train_heads(
             train,
             scored,
             classes,
@@ -107,17 +109,19 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
             schedule=spec.schedule,
             progress=lambda done, _: run.progress(before * spec.epochs + done, passes, "epochs"),
         )
-        _check_losses(heads, trained)
-        return trained
 
     learnt = learn(curves, test, 0)
+    _check_losses(curves, learnt)
     for epoch, accuracy in enumerate(learnt[-2].test):
         run.metric("test_accuracy", epoch, accuracy)
     unseen = Images(train.x[held.to(run.device)], train.y[held.to(run.device)])
-    tried = [head.test[-1] for head in learn(candidates, unseen, len(sizes))]
+    # A candidate that diverges is none to choose, but no reason to give up the others.
+    tried = [head.test[-1] if _learnt(head) else 0.0 for head in learn(candidates, unseen, len(sizes))]
     best = max(range(len(tried)), key=tried.__getitem__)
     chosen = candidates[best]
-    (tuned,) = learn([Head(order, chosen.lr, chosen.weight_decay, spec.seed)], test, len(sizes) + 1)
+    whole = [Head(order, chosen.lr, chosen.weight_decay, spec.seed)]
+    (tuned,) = learn(whole, test, len(sizes) + 1)
+    _check_losses(whole, [tuned])
     return {
         "model": about["model"],
         "data": about["data"],
@@ -160,9 +164,13 @@ def _check(spec: Transfer, sizes: list[int], n_test: int) -> None:
         )
 
 
+def _learnt(trained: Trained) -> bool:
+    return math.isfinite(trained.train_loss[-1])
+
+
 def _check_losses(heads: list[Head], trained: list[Trained]) -> None:
     for head, curve in zip(heads, trained, strict=True):
-        if not math.isfinite(curve.train_loss[-1]):
+        if not _learnt(curve):
             raise FloatingPointError(
                 f"the head of lr {head.lr:g} and weight decay {head.weight_decay:g} on {len(head.images)} images "
                 f"diverged; takes smaller ones"

@@ -141,6 +141,24 @@ def test_a_head_that_diverges_is_named(tmp_path: Path) -> None:
         transferred(written(tmp_path / "f"), tmp_path / "r", lr=100.0, weight_decay=10.0, epochs=40)
 
 
+def test_a_candidate_that_diverges_is_not_chosen(tmp_path: Path) -> None:
+    grid = {"tune_lr": [0.1, 100.0], "tune_weight_decay": [10.0], "epochs": 40}
+    told, _ = transferred(written(tmp_path / "f"), tmp_path / "r", **grid)
+    assert told["tuned"]["best"] == {"lr": 0.1, "weight_decay": 10.0}
+    assert [row["validation"] > 0 for row in told["tuned"]["table"]] == [True, False]
+    with pytest.raises(FloatingPointError, match="lr 100 and weight decay 10 on 200 images diverged"):
+        transferred(written(tmp_path / "f"), tmp_path / "s", **grid | {"tune_lr": [100.0]})
+
+
+def test_clean_features_are_those_of_the_same_model(tmp_path: Path) -> None:
+    made, other = written(tmp_path / "f"), written(tmp_path / "g")
+    about = json.loads((other.path / "result.json").read_text())
+    (other.path / "result.json").write_text(json.dumps(about | {"model": {"name": "another"}}))
+    inputs = Inputs({"features": [made], "clean": [other]})
+    with pytest.raises(ValueError, match="clean: features of another model"):
+        compute("transfer", {"features": KEY, "clean": KEY}, inputs, LocalRun(tmp_path / "r"))
+
+
 def test_features_that_are_not_finite_are_named(tmp_path: Path) -> None:
     features = written(tmp_path / "f")
     x = np.load(features.path / "test_x.npy")
