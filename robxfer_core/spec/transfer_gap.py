@@ -41,7 +41,8 @@ class Generator(Strict):
     training: Training
     """How it is trained; eps is 0."""
     start: Literal["scratch", "source"] = "scratch"
-    """`source` fine-tunes the family's eps 0 model of the same seed, which favours that model; the report says so."""
+    """`source` fine-tunes the family's eps 0 model of the same seed, which favours that model; the report says so.
+    `scratch` with the family's own architecture still shares its random start, which seed and architecture decide."""
     robust: RobustGenerator | None = None
     """Needed where the control `robust_generator` runs."""
 

@@ -14,9 +14,11 @@ from sklearn.datasets import load_digits
 from robxfer_core.science import models
 from robxfer_core.science.batches import channel_moments, epoch_batches
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.subset import stratified_split
 from robxfer_core.science.evaluate import correct, share
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.science.seeds import derive
 from robxfer_core.science.train import starting_network, step, train, train_epoch
 from robxfer_core.science.train_state import State
 from robxfer_core.spec.fields import Arch, Attack, ThreatModel
@@ -274,9 +276,23 @@ def test_channel_moments_are_those_of_numpy() -> None:
     assert std == pytest.approx([unit[:, 0].std(), 1 / 255, unit[:, 2].std()])
 
 
-def test_held_out_images_are_not_trained_on(few: Inputs) -> None:
-    """A training with another half held out is another training; none held out leaves nothing to measure."""
+def test_held_out_images_are_not_trained_on(few: Inputs, tmp_path: Path) -> None:
+    """Other pixels in their place change no weight; none held out leaves nothing to measure."""
     data = load(few.one("dataset").path, "train")
+    spec = spec_of(holdout=0.25, epochs=1)
+    kept, held = stratified_split(data.y.numpy(), 0.25, derive(spec.seed, "holdout"))
+    weights = []
+    for name, places in (("as it is", []), ("held out", held), ("kept", kept[:1])):
+        x = data.x.numpy().copy()
+        x[places] = 255 - x[places]
+        (tmp_path / name).mkdir()
+        splits = {"train": [Batch(x, data.y.numpy())], "test": [Batch(x, data.y.numpy())]}
+        write_shards(tmp_path / name, name=name, variant="standard", classes=list("abc"), splits=splits)
+        run = LocalRun()
+        train(spec, Inputs({"dataset": [Input(tmp_path / name, KEY)]}), run)
+        weights.append(published(run)["head.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
     run = LocalRun()
     result = train(spec_of(holdout=0.0, epochs=1), few, run)
     assert result["holdout"] == {"clean": [], "robust": []}
