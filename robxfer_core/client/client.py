@@ -53,7 +53,10 @@ class Client:
     def __init__(self, base_url: str, token: str | None = None, timeout: float = 30.0) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._timeout = timeout
-        self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=True)
+        try:
+            self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=timeout, follow_redirects=True)
+        except httpx2.InvalidURL as error:
+            raise Unreachable(f"{base_url}: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -168,10 +171,16 @@ class Client:
             yield source
 
     def _get(self, path: str, model: type[T], params: Mapping[str, Any] | None = None) -> T:
-        return model.model_validate_json(self._send("GET", path, params=_asked(params or {})).content)
+        return self._read(model, self._send("GET", path, params=_asked(params or {})))
 
     def _post(self, path: str, model: type[T], headers: Mapping[str, str] | None = None, body: bytes = b"") -> T:
-        return model.model_validate_json(self._send("POST", path, headers=headers, content=body).content)
+        return self._read(model, self._send("POST", path, headers=headers, content=body))
+
+    def _read(self, model: type[T], response: httpx2.Response) -> T:
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            raise Unreachable(f"{self._http.base_url}: what answers there is no robxfer service") from error
 
     def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:

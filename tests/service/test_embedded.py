@@ -142,6 +142,9 @@ def test_an_experiment_that_fails_exits_1(tmp_path: Path):
     failed = robxfer(tmp_path, "run", "fails.json", "--out", "out")
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "diverges" in failed.stdout
+    listed = json.loads(robxfer(tmp_path, "list", "--json").stdout)
+    shown = robxfer(tmp_path, "show", listed["items"][0]["id"])
+    assert "diverges: failed: " in shown.stdout
 
 
 def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):

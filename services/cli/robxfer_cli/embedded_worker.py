@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 from robxfer_core.settings import Settings
@@ -16,5 +17,4 @@ def _end_with_stdin() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    settings = Settings()
-    main(settings, settings.queues, settings.slots, ready=lambda: print("ready", flush=True))
+    sys.exit(main(Settings(), ready=lambda: print("ready", flush=True)))

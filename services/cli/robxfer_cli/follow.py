@@ -3,7 +3,9 @@
 from collections import Counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from robxfer_core.client import Client
 from robxfer_core.spec.wire import EventView, ExperimentView, NodeView
@@ -58,7 +60,7 @@ class _Board:
                 bar, completed=int(done), total=int(total) or None, unit=str(event.data.get("unit", ""))
             )
         elif event.type == "log":
-            self._say(f"[dim]{self.names[job].name}:[/dim] {_plain(str(event.data.get('line', '')))}")
+            self._say(self.names[job].name, "dim", str(event.data.get("line", "")))
 
     def _state(self, job: str, state: str, event: EventView) -> None:
         before, self.states[job] = self.states[job], state
@@ -71,22 +73,17 @@ class _Board:
         error = event.data.get("error")
         if error:
             told = error.get("message", "") if isinstance(error, dict) else error
-            self._say(f"[red]{name}: {event.data.get('outcome', state)}:[/red] {_plain(str(told))}")
+            self._say(f"{name}: {event.data.get('outcome', state)}", "red", str(told))
         if state in ENDED and before != state and not self.console.is_terminal:
-            self.console.print(f"{name}: {state}", markup=False, highlight=False)
+            self.console.print(f"{name}: {state}", highlight=False)
         counts = Counter(self.states.values())
         self.progress.update(self.all, completed=sum(counts[state] for state in ENDED))
 
     def _bar(self, job: str) -> TaskID:
         if job not in self.bars:
             node = self.names[job]
-            self.bars[job] = self.progress.add_task(f"  {_plain(node.name)}", total=None, unit=node.kind)
+            self.bars[job] = self.progress.add_task(f"  {escape(node.name)}", total=None, unit=node.kind)
         return self.bars[job]
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False)
-
-
-def _plain(text: str) -> str:
-    """Text that rich does not read as markup."""
-    return text.replace("[", r"\[")
+    def _say(self, who: str, style: str, line: str) -> None:
+        self.console.print(Text.assemble((f"{who}:", style), " ", line), highlight=False)

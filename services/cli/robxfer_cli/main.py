@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import stamina
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Does adversarial robustness help a network transfer?",
 )
-console, errors = Console(), Console(stderr=True)
+console, errors = Console(markup=False), Console(stderr=True, markup=False)  # names may hold brackets
 
 Server = Annotated[
     str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
@@ -49,6 +50,7 @@ def run(
 ) -> None:  # fmt: skip
     """Submit a spec, follow it to its end and download its reports."""
     body = _read(spec)
+    _make(out)
     with _service(server, token, data_dir, "worker") as client:
         submitted = client.submit(body, _media(spec))
         ended = _follow(client, submitted.id, json)
@@ -66,8 +68,9 @@ def run(
 @app.command()
 def plan(spec: Path, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
     """Show what a spec would compute, what is done already, what it could detect and what it costs."""
+    body = _read(spec)
     with _service(server, token, data_dir, "api") as client:
-        view = client.plan(_read(spec), _media(spec))
+        view = client.plan(body, _media(spec))
     _print(view) if json else show.plan(view, console)
 
 
@@ -77,8 +80,9 @@ def submit(
     server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
 ) -> None:  # fmt: skip
     """Submit a spec; with --wait, follow it to its end."""
+    body = _read(spec)
     with _service(server, token, data_dir, "worker" if wait else "running") as client:
-        submitted = client.submit(_read(spec), _media(spec))
+        submitted = client.submit(body, _media(spec))
         ended: ExperimentView = _follow(client, submitted.id, json) if wait else submitted
     _print(ended) if json else console.print(ended.id, highlight=False)
     if wait:
@@ -109,10 +113,16 @@ def list_(
 
 @app.command("show")
 def show_(id: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False) -> None:
-    """Show an experiment and the states of its jobs."""
+    """Show an experiment, the states of its jobs, and why those that failed did."""
     with _service(server, token, data_dir, "api") as client:
         view = client.get(id)
-    _print(view) if json else show.experiment(view, console)
+        failed = [node for node in view.nodes if node.state == "failed"]
+        jobs = {} if json else {node.name: client.job(node.job_id) for node in failed[: show.FAILURES]}
+    if json:
+        _print(view)
+    else:
+        show.experiment(view, console)
+        show.failures(jobs, len(failed), console)
 
 
 @app.command()
@@ -132,6 +142,7 @@ def pull(
     artifact: str, dest: Path, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False
 ) -> None:
     """Download an artifact's files, each verified by its sha256."""
+    _make(dest)
     with _service(server, token, data_dir, "api") as client:
         files = client.download(artifact, dest)
     _print([str(file) for file in files]) if json else show.written(dest, list(files), console)
@@ -157,8 +168,7 @@ def worker() -> None:
     from robxfer_core.settings import Settings
     from robxfer_worker.worker import main as work
 
-    settings = Settings()
-    work(settings, settings.queues, settings.slots)
+    raise typer.Exit(work(Settings()))
 
 
 @app.command()
@@ -181,6 +191,7 @@ def migrate() -> None:
 
 def main() -> None:
     """Entry point: errors become a message and an exit status."""
+    stamina.instrumentation.set_on_retry_hooks([])  # what comes of it in the end is said; each try is not
     try:
         app()
     except ApiError as error:
@@ -188,6 +199,14 @@ def main() -> None:
         sys.exit(WRONG if error.problem.status < 500 else UNREACHABLE)
     except (NothingRuns, DownloadError) as error:
         errors.print(str(error), style="red", highlight=False)
+        sys.exit(WRONG)
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        for item in error.errors():
+            got = f"got {item['input']!r}: " if item["loc"] else ""  # else it is all of them, secrets too
+            name = "_".join(["robxfer", *map(str, item["loc"])]).upper() + ("" if item["loc"] else "_*")
+            errors.print(f"{name}: {got}{item['msg']}", style="red", highlight=False)
         sys.exit(WRONG)
     except (Unreachable, stack.StackError) as error:
         errors.print(f"could not reach the service: {error}", style="red", highlight=False)
@@ -232,6 +251,15 @@ def _read(spec: Path) -> bytes:
         sys.exit(WRONG)
 
 
+def _make(folder: Path) -> None:
+    """The folder for what is downloaded: one that cannot be made is known before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        errors.print(f"{folder}: {error.strerror}", style="red", highlight=False)
+        sys.exit(WRONG)
+
+
 def _media(spec: Path) -> Literal["yaml", "json"]:
     return "json" if spec.suffix == ".json" else "yaml"
 
@@ -255,7 +283,7 @@ def _refused(error: ApiError) -> None:
     told = f"{problem.title}: {problem.detail}" if problem.detail and not problem.errors else problem.title
     errors.print(told, style="red", highlight=False)
     for item in problem.errors:
-        errors.print(f"  {item.at or 'spec'}: got {item.got}; takes {item.takes}", markup=False, highlight=False)
+        errors.print(f"  {item.at or 'spec'}: got {item.got}; takes {item.takes}", highlight=False)
 
 
 def _exit(ended: ExperimentView) -> None:

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from robxfer_core.spec.wire import ExperimentRow, ExperimentView, Page, PlanView
+from robxfer_core.spec.wire import ExperimentRow, ExperimentView, JobView, Page, PlanView
+
+FAILURES = 5  # failed jobs of which the error is shown
 
 COLOURS = {
     "done": "green", "running": "cyan", "ready": "cyan", "waiting": "dim", "failed": "red", "cancelled": "yellow",
@@ -69,6 +71,17 @@ def experiment(view: ExperimentView, console: Console) -> None:
     console.print(table)
 
 
+def failures(jobs: dict[str, JobView], count: int, console: Console) -> None:
+    """Why jobs failed, by the name of their node; `count`: how many did in all."""
+    for name, job in jobs.items():
+        told = (job.error or {}).get("message") or "no reason was given"
+        console.print(Text.assemble((f"{name}: {job.outcome}:", "red"), f" {told}"), highlight=False, soft_wrap=True)
+        for line in (job.error or {}).get("output", []):
+            console.print(f"  {line}", style="dim", highlight=False, soft_wrap=True)
+    if count > len(jobs):
+        console.print(f"and {count - len(jobs)} more that failed", highlight=False)
+
+
 def plan(view: PlanView, console: Console) -> None:
     """The graph of a plan by jobs of the spec, what is done already, the detectable effect and the cost."""
     console.print(f"{view.name}: {sum(group.nodes for group in view.groups)} nodes", style="bold", highlight=False)
@@ -81,7 +94,7 @@ def plan(view: PlanView, console: Console) -> None:
         rows.append((group.name, group.kind, *counts, takes))
     for line in _columns(rows, right=(2, 3, 4)):
         # As wide as it is: a terminal wraps or scrolls, and a file keeps every name whole.
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True)
     for report, found in (view.detectable_effect or {}).items():
         effect = found.get("effect")
         told = "none: one seed gives no interval" if effect is None else f"{100 * effect:.1f} points"

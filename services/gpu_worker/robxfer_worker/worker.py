@@ -28,20 +28,12 @@ from .rounds import Rounds
 from .supervisor import House, Slot
 
 
-def main(
-    settings: Settings | None = None,
-    queues: list[str] | None = None,
-    slots: int | None = None,
-    ready: Callable[[], None] | None = None,
-) -> int:
+def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
     """Work until SIGTERM or SIGINT and return the exit status. Needs the main thread, for the signals.
 
-    `queues` and `slots` are the settings' where they are not given.
     `ready` is called once messages are taken. On a signal nothing more is claimed, and the jobs that run have
     `grace_s` to write a checkpoint; they go back to the queue. The database must be migrated.
     """
-    given = {name: value for name, value in (("queues", queues), ("slots", slots)) if value is not None}
-    settings = (settings or Settings()).model_copy(update=given)
     _log_to_stderr()
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     places = Slots(make_slots(settings))
@@ -136,4 +128,4 @@ def _leave_logging_alone(**_: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Settings()))

@@ -1,0 +1,81 @@
+"""The command line without a service: what it says, and how it exits, where something is wrong."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from robxfer_cli import show
+from robxfer_cli.follow import _Board
+from robxfer_cli.main import main
+from robxfer_core.spec.wire import EventView, ExperimentView, JobView
+
+NAME = "gap.source[eps=0.5,seed=1]"
+
+
+def exits(monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    monkeypatch.setattr(sys, "argv", ["robxfer", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_a_wrong_setting_is_named_and_no_other_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("ROBXFER_S3_SECRET_KEY", "hidden")
+    monkeypatch.setenv("ROBXFER_SLOTS", "0")
+    assert exits(monkeypatch, "worker") == 2
+    assert "ROBXFER_SLOTS: got '0'" in capsys.readouterr().err
+    monkeypatch.setenv("ROBXFER_SLOTS", "2")
+    monkeypatch.setenv("ROBXFER_GPUS", "0")
+    assert exits(monkeypatch, "worker") == 2
+    told = capsys.readouterr().err
+    assert "2 slots of 1 need more GPUs" in told
+    assert "hidden" not in told
+
+
+@pytest.mark.parametrize("server", ["http://[::", "nowhere", "http://127.0.0.1:9"])
+def test_a_server_that_is_none_exits_4_whatever_is_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, server: str
+) -> None:
+    assert exits(monkeypatch, "show", "[/x]", "--server", server) == 4
+    assert server in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "spec.yaml").write_text("name: x")
+    given = ("--data-dir", str(tmp_path / "data"))
+    assert exits(monkeypatch, "run", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "taken"), *given) == 2
+    assert "taken: File exists" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
+def test_names_and_messages_with_brackets_are_told_whole() -> None:
+    node = {"name": NAME, "group": "gap.source", "kind": "train", "job_id": "job_1", "key": "k", "state": "running"}
+    view = ExperimentView.model_validate(
+        {"id": "exp_1", "project": "p", "name": "x", "state": "running", "created_at": 0, "spec": {}, "nodes": [node]}
+    )
+    out = io.StringIO()
+    board = _Board(view, Console(file=out, markup=False, width=200))
+    error = {"message": "index [/0] is out of range"}
+    data = {"state": "failed", "outcome": "failed", "error": error}
+    board.take(EventView(id=1, type="log", job_id="job_1", data={"line": r"see \[a]"}))
+    board.take(EventView(id=2, type="state", job_id="job_1", data=data))
+    assert rf"{NAME}: see \[a]" in out.getvalue()
+    assert f"{NAME}: failed: index [/0] is out of range" in out.getvalue()
+
+
+def test_failures_say_why_and_how_many_more() -> None:
+    error = {"class": "Exit", "message": "the process ended", "output": ["last [b] line"]}
+    job = JobView(
+        id="job_1", key="k", kind="train", recipe=1, state="failed", outcome="failed", error=error, params={},
+        queue="cpu", deadline_s=1.0, retries=0, created_at=0.0,
+    )  # fmt: skip
+    out = io.StringIO()
+    show.failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
+    assert f"{NAME}: failed: the process ended\n  last [b] line\nand 2 more that failed\n" in out.getvalue()
