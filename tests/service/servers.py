@@ -170,12 +170,12 @@ class Worker:
 
 
 def children_of(pid: int) -> list[int]:
-    """The child processes of a process."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [int(each) for each in text.split()]
+    """The child processes of a process, whichever of its threads started them."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread, or all of it, has ended
+            found += [int(each) for each in thread.read_text().split()]
+    return found
 
 
 def alive(pid: int) -> bool:
