@@ -81,6 +81,10 @@ def test_advantages_by_level_and_for_random_networks(whole: Any) -> None:
     assert [row["eps"] for row in rows] == [0, 0.5, 1, 2, None]
     assert rows[0]["epochs_to_90"]["mean"] > rows[3]["epochs_to_90"]["mean"]  # planted: faster with eps
     assert rows[0]["reached"] == 5
+    first = [{"eps": row["eps"], "first": row["initial"]} for row in rows]
+    arm = whole[1]["arms"][0]  # one number has one interval, in whatever table
+    assert first[:-1] == [{"eps": row["eps"], "first": row["first"]} for row in arm["levels"]]
+    assert first[-1]["first"] == arm["random_init"]["first"]
 
 
 def test_epochs_to_a_bar() -> None:

@@ -78,8 +78,9 @@ class Curves:
     random: Floats
     """Curves on random networks, [seed, E]; no seeds where the study has none."""
     random_asymptote: Floats
+    random_first: Bits
     random_last: Bits
-    """[seed, n_test]."""
+    """[seed, n_test], as `first` and `last`."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Panel:
             asymptote=np.array([[_or_nan(head.asymptote) for head in row] for row in grid]),
             random=np.array([head.test for head in random]).reshape(len(random), epochs),
             random_asymptote=np.array([_or_nan(head.asymptote) for head in random]),
+            random_first=np.array([head.first for head in random], dtype=bool).reshape(len(random), self.n_test),
             random_last=np.array([head.last for head in random], dtype=bool).reshape(len(random), self.n_test),
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from robxfer_core.spec.jobs import Report
 
 from .checks import bounds, chance, check_sources, fooling, unfit, void
-from .collect import Curves, Head, Panel, Study, arch_text
+from .collect import Bits, Curves, Head, Panel, Study, arch_text
 from .headline import headline
 from .stats import Estimate, Floats, crossed, differences, over_seeds, page, rank_correlations, slope_weights
 from .verdict import MEANING, Verdict, judge
@@ -166,19 +166,20 @@ def _levels(panel: Panel, main: Curves, verdict: Verdict, alpha: float) -> list[
 
 def advantages(eps: Sequence[float], curves: Curves, alpha: float) -> list[dict[str, Any]]:
     """The three advantages of transfer at each level, and of the random networks (eps null): accuracy after the first
-    epoch, epochs to 90 % of the asymptote (over the seeds that reach it), the asymptote. Intervals over seeds."""
-    lines: list[tuple[float | None, Floats, Floats]]
-    lines = [(level, curves.test[i], curves.asymptote[i]) for i, level in enumerate(eps)]
+    epoch (its interval over seeds and images), epochs to 90 % of the asymptote (over the seeds that reach it) and the
+    asymptote (theirs over seeds)."""
+    lines: list[tuple[float | None, Floats, Bits, Floats]]
+    lines = [(level, curves.test[i], curves.first[i], curves.asymptote[i]) for i, level in enumerate(eps)]
     if len(curves.random):
-        lines.append((None, curves.random, curves.random_asymptote))
+        lines.append((None, curves.random, curves.random_first, curves.random_asymptote))
     rows = []
-    for level, test, asymptote in lines:
+    for level, test, first, asymptote in lines:
         epochs = epochs_to(test, 0.9 * asymptote)
         reached = epochs[~np.isnan(epochs)]
         rows.append(
             {
                 "eps": level,
-                "initial": bounds(over_seeds(test[:, 0]), alpha),
+                "initial": bounds(crossed(first), alpha),
                 "epochs_to_90": bounds(over_seeds(reached), alpha) if len(reached) else None,
                 "reached": len(reached),
                 "seeds": len(test),
@@ -201,7 +202,7 @@ def _random(panel: Panel, main: Curves, alpha: float) -> dict[str, Any] | None:
     clean = [h.clean for h in panel.heads if h.random and h.clean is not None and _endpoint(h, panel)]
     return {
         "accuracy": bounds(crossed(main.random_last), alpha),
-        "first": bounds(over_seeds(main.random[:, 0]), alpha),
+        "first": bounds(crossed(main.random_first), alpha),
         "clean": bounds(over_seeds(clean), alpha) if clean else None,
     }
 
