@@ -149,10 +149,12 @@ def test_an_experiment_that_fails_exits_1(tmp_path: Path):
 
 def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
     log = (tmp_path / "up.log").open("wb")
+    (tmp_path / "data").mkdir()
+    stack = tmp_path / "data" / "stack.json"
+    stack.write_text('{"url": "http://127.0.0.1:9", "pid": 1}')  # left by one that was killed
     up = subprocess.Popen(command(tmp_path, "up", "--port", "0"), stdout=log, stderr=log, start_new_session=True)
     try:
-        stack = tmp_path / "data" / "stack.json"
-        until(stack.exists, 60)
+        until(lambda: stack.exists() and "127.0.0.1:9" not in stack.read_text(), 60)
         (worker,) = children_of(up.pid)
         os.kill(worker, signal.SIGKILL)
         restarted = until(lambda: [pid for pid in children_of(up.pid) if pid != worker], 60)

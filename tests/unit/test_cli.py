@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from robxfer_cli import show
+from robxfer_cli import show, stack
+from robxfer_cli.attach import Target, service
 from robxfer_cli.follow import _Board
 from robxfer_cli.main import main
 from robxfer_core.spec.wire import EventView, ExperimentView, JobView
@@ -53,6 +54,20 @@ def test_a_folder_that_cannot_be_made_is_known_before_anything_runs(
     assert exits(monkeypatch, "run", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "taken"), *given) == 2
     assert "taken: File exists" in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_of_two_commands_that_start_a_stack_at_once_one_joins_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with stack._lock(tmp_path) as held:
+        assert held
+        process = stack.started(tmp_path, worker=True)
+        with pytest.raises(stack.Held, match="another stack holds"):
+            process.__enter__()
+        running = iter([None, "http://127.0.0.1:9"])  # none when it looked, one when it came to start its own
+        monkeypatch.setattr(stack, "running", lambda folder: next(running))
+        with service(Target(None, None, tmp_path), "worker") as client:
+            assert str(client._http.base_url) == "http://127.0.0.1:9"
 
 
 def test_names_and_messages_with_brackets_are_told_whole() -> None:

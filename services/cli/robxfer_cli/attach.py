@@ -1,7 +1,7 @@
 """Which service a command talks to: a server by URL, the running embedded stack, or one started for the command."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,15 +37,19 @@ def service(target: Target, need: Need) -> Iterator[Client]:
         with Client(target.server, target.token) as client:
             yield client
         return
-    url = stack.running(target.data_dir)
-    if url is not None:
+    with ExitStack() as own:
+        url = stack.running(target.data_dir)
+        if url is None and need == "running":
+            raise NothingRuns(
+                f"no stack runs in {target.data_dir}: start one with `robxfer up`, or hand in and wait with "
+                "`robxfer run` or `robxfer submit --wait`"
+            )
+        if url is None:
+            try:
+                url = own.enter_context(stack.started(target.data_dir, worker=need == "worker"))
+            except stack.Held:  # by a command that looked at the same moment: its stack does for both
+                url = stack.running(target.data_dir)
+                if url is None:
+                    raise
         with Client(url, target.token) as client:
-            yield client
-    elif need == "running":
-        raise NothingRuns(
-            f"no stack runs in {target.data_dir}: start one with `robxfer up`, or hand in and wait with "
-            "`robxfer run` or `robxfer submit --wait`"
-        )
-    else:
-        with stack.started(target.data_dir, worker=need == "worker") as own, Client(own, target.token) as client:
             yield client

@@ -159,7 +159,7 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
             errors.print(answer["error"], style="red", highlight=False)
             raise typer.Exit(WRONG)
 
-    stack.host(data_dir.absolute(), worker=True, port=port, wait_for_lock=False, announce=announce)
+    stack.host(data_dir.absolute(), worker=True, port=port, announce=announce)
 
 
 @app.command()
@@ -289,7 +289,11 @@ def _refused(error: ApiError) -> None:
 def _exit(ended: ExperimentView) -> None:
     if ended.state != "done":
         errors.print(
-            f"the experiment {ended.state}: `robxfer show {ended.id}`, `robxfer retry {ended.id}`", style="red"
+            f"the experiment has ended, {ended.state}: `robxfer show {ended.id}` says why; to go on, "
+            f"`robxfer retry {ended.id}` and `robxfer watch {ended.id}`",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
         )
         sys.exit(FAILED)
 

@@ -19,11 +19,16 @@ from pathlib import Path
 from typing import IO, Any
 
 START_S = 120.0
+LOCK_S = 1.0  # for which one that starts waits, since whoever looks whether one runs holds the lock for a moment
 STOP_S = 40.0  # longer than the grace that a worker gives its children
 
 
 class StackError(Exception):
     """The embedded stack could not be started; the message says why and where its log is."""
+
+
+class Held(StackError):
+    """Another process has just started the stack of the folder."""
 
 
 def running(data_dir: Path) -> str | None:
@@ -79,14 +84,16 @@ def _await_ready(process: subprocess.Popen[bytes], answers: IO[bytes], data_dir:
         late.cancel()
     answer = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
     if "url" not in answer:
-        raise StackError(f"the embedded stack did not start: {answer['error']} (its log: {data_dir / 'stack.log'})")
+        refusal = Held if answer.get("held") else StackError
+        raise refusal(f"the embedded stack did not start: {answer['error']} (its log: {data_dir / 'stack.log'})")
     return str(answer["url"])
 
 
-def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce: Any) -> None:
+def host(data_dir: Path, worker: bool, port: int, announce: Any) -> None:
     """Run the stack in this process until SIGTERM, SIGINT or, where it is a pipe, the end of standard input.
 
-    announce: called with {"url": ...} once requests are answered, or {"error": ...}.
+    announce: called with {"url": ...} once requests are answered, or {"error": ...}; `held` is in it where another
+    process runs the stack of the folder.
     """
     os.environ["ROBXFER_DATA_DIR"] = str(data_dir)
     from robxfer_api.serve import serve
@@ -97,10 +104,12 @@ def host(data_dir: Path, worker: bool, port: int, wait_for_lock: bool, announce:
         signal.signal(number, _leave)  # the server raises its signal again when it has ended: clean up all the same
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = Settings(port=port)
-    with _lock(data_dir, wait=wait_for_lock) if worker else _no_lock() as held:
+    with _lock(data_dir, LOCK_S) if worker else _no_lock() as held:
         if not held:
-            announce({"error": f"another stack holds {data_dir / 'stack.lock'}"})
+            announce({"error": f"another stack holds {data_dir / 'stack.lock'}", "held": True})
             return
+        if worker:
+            (data_dir / "stack.json").unlink(missing_ok=True)  # of one that was killed: it listens there no more
         upgrade(settings.database_url)
         stop, working = threading.Event(), threading.Event()
         keeper = threading.Thread(target=_keep_worker, args=(data_dir, stop, working), daemon=True) if worker else None
@@ -159,15 +168,20 @@ def _await_end(worker: subprocess.Popen[bytes], working: threading.Event, ended:
 
 
 @contextmanager
-def _lock(data_dir: Path, wait: bool = False) -> Iterator[bool]:
+def _lock(data_dir: Path, patience: float = 0.0) -> Iterator[bool]:
     """Whether this process holds the lock of the folder's stack; given back when the block is left."""
     data_dir.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
     with (data_dir / "stack.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+            time.sleep(0.05)
         yield True
 
 
@@ -205,7 +219,7 @@ def main() -> None:
         sys.stdout.flush()
 
     try:
-        host(options.data_dir, options.worker, port=0, wait_for_lock=False, announce=announce)
+        host(options.data_dir, options.worker, port=0, announce=announce)
     except Exception as error:
         announce({"error": f"{type(error).__name__}: {error}"})
         raise
