@@ -53,8 +53,6 @@ class Solution:
     """[q + 1, K] float64, for features placed in the axes; the last row is the bias."""
     loss: float
     """The objective, penalty included."""
-    gradient: float
-    """Largest entry of the gradient."""
     converged: bool
     """False: the steps ran out before the loss was within the tolerance."""
 
@@ -108,7 +106,7 @@ def solve(
         gradient = gradient_at(weights, p)
         if converged:
             break
-    return Solution(weights, loss, float(gradient.abs().max()), converged)
+    return Solution(weights, loss, converged)
 
 
 def _newton_step(x: Tensor, p: Tensor, penalty: Tensor, gradient: Tensor, scale: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ class Study:
             },
             "features_key": "0" * 64,
             "curves": curves,
-            "asymptote": {name: {"test": accuracy, "l2": 0.001} for name in ("raw", "standardised")},
+            "asymptote": {name: {"test": accuracy, "l2": 0.001, "converged": True} for name in ("raw", "standardised")},
             "tuned": {"best": best, "validation": accuracy, "test": accuracy, "table": []},
             "seed": model["seed"],
         }

@@ -196,6 +196,16 @@ def test_tuned_heads_at_the_edge_of_the_grid_are_counted(tmp_path: Path) -> None
     assert [row["at_edge"] for row in rows] == [2, 2, 2, 2]
 
 
+def test_asymptotes_that_did_not_converge_are_counted(tmp_path: Path) -> None:
+    study = Study(tmp_path / "in", arms=("standard",), epochs=3, sizes=(300, 720))
+    item, result = study.inputs.all("arms.0.transfers")[0], study.results("arms.0.transfers")[0]
+    result["asymptote"]["raw"]["converged"] = False
+    (item.path / "result.json").write_text(json.dumps(result))
+    report, _, out = build(study, tmp_path / "run")
+    assert report["arms"][0]["unconverged"] == 1
+    assert "1 of its solves stopped before" in (out / "report.html").read_text()
+
+
 def test_an_accuracy_is_printed_within_its_bounds() -> None:
     assert words.accuracy({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "99.8 [99.5, 100.0]"
     assert words.points({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "+99.8 [+99.5, +100.1]"

@@ -32,7 +32,6 @@ class Source:
     name: str
     arch: str
     """Architecture and width: 'cnn x 0.75'."""
-    clean: float
     robust: dict[float, float]
     """Accuracy under attack by eps of the attack."""
     correct: dict[float, Bits]
@@ -60,6 +59,8 @@ class Head:
     """Of a constructed set: accuracy after the last epoch on the unconstructed test images with their own labels."""
     asymptote: float | None
     """Test accuracy of the second-order solve on the whole split with these features."""
+    converged: bool
+    """Whether that solve did."""
     tuned: dict[str, Any]
     data: dict[str, Any]
     key: str
@@ -197,7 +198,6 @@ def _source(result: dict[str, Any], key: str) -> Source:
         seed=model["seed"],
         name=model["name"],
         arch=arch_text(model["arch"]),
-        clean=result["clean"],
         robust={float(eps): accuracy for eps, accuracy in result["robust"].items()},
         correct={float(eps): unpack(bits, result["n"]) for eps, bits in result["correct"].items()},
         key=key,
@@ -240,6 +240,7 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
             last=unpack(curve["correct_last"], data["n_test"]),
             clean=curve.get("clean"),
             asymptote=asymptote["test"] if asymptote else None,
+            converged=asymptote["converged"] if asymptote else True,
             tuned=result["tuned"],
             data=data,
             key=key,

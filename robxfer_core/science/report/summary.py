@@ -137,6 +137,7 @@ def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Report) 
             for name, flag in (("raw", False), ("standardised", True))
             if any(head.standardised == flag for head in panel.heads)
         },
+        "unconverged": sum(head.n == panel.n_train and not head.converged for head in panel.heads),
         "tuned": _tuned(panel, alpha),
         "sizes": [
             {"n": n, "levels": _accuracies(panel.eps, crossed(panel.curves(n).last), alpha)} for n in panel.sizes()
