@@ -6,6 +6,7 @@ from importlib.resources import files
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from .engine import MIGRATION_LOCK, advisory, connect, read, write
 
@@ -30,9 +31,19 @@ def current(url: str) -> str | None:
         engine.dispose()
 
 
-def _migrate(url: str, step: Callable[[Config], None]) -> None:
+def head() -> str | None:
+    """The newest revision there is."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("robxfer_core.migrations")).replace("%", "%%"))
+    return config
+
+
+def _migrate(url: str, step: Callable[[Config], None]) -> None:
+    config = _config()
     engine = connect(url)
     try:
         with write(engine) as connection:

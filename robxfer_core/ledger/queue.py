@@ -274,13 +274,6 @@ def finish(engine: Engine, job_id: str, attempt: int, outcome: str, error: dict[
         return _end(connection, lock_jobs(connection, _fence(job_id, attempt)), outcome, error) == 1
 
 
-def abandon(engine: Engine, worker_id: str) -> int:
-    """End, as lost, what a worker was running: for a worker that starts again under its id. Returns how many."""
-    with write(engine) as connection:
-        running = lock_jobs(connection, jobs.c.worker_id == worker_id, jobs.c.state == "running")
-        return _end(connection, running, "lost", {"message": "the worker started again"})
-
-
 def sweep(engine: Engine) -> list[str]:
     """Take back what no worker holds any more. Returns the queues that have a ready job whose time has come.
 

@@ -36,7 +36,7 @@ def heartbeat(
 
 
 def gone(engine: Engine, worker_id: str) -> None:
-    """Say that a worker has left. (What it was running is taken back by queue.abandon, or by the sweep.)"""
+    """Say that a worker has left. (What it was running is taken back by the sweep.)"""
     with write(engine) as connection:
         connection.execute(update(workers).where(workers.c.id == worker_id).values(state="gone"))
 

@@ -169,16 +169,6 @@ def test_a_sweep_leaves_alone_what_is_held(ledger):
     assert ledger.publish(ours)
 
 
-def test_a_worker_that_starts_again_gives_back_its_own_jobs(ledger):
-    experiment = ledger.submit({"a": (), "b": ()})
-    ledger.claim("w1")
-    theirs = ledger.claim("w2")
-    assert queue.abandon(ledger.engine, "w1") == 1
-    assert queue.abandon(ledger.engine, "w1") == 0
-    assert ledger.states(experiment) == {"a": "ready", "b": "running"}
-    assert ledger.publish(theirs)
-
-
 def test_an_unknown_outcome_is_refused(ledger):
     ledger.submit({"a": ()})
     with pytest.raises(ValueError, match="takes one of failed"):

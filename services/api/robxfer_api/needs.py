@@ -2,10 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from celery import Celery
 
 from robxfer_core import bell
@@ -37,7 +34,7 @@ def _database(ctx: Context) -> str | None:
 
 
 def _migrations(ctx: Context) -> str | None:
-    at, head = migrate.current(ctx.settings.database_url), _head()
+    at, head = migrate.current(ctx.settings.database_url), migrate.head()
     return None if at == head else f"at {at or 'none'}, takes {head}: run `robxfer migrate`"
 
 
@@ -53,17 +50,6 @@ def _store(ctx: Context) -> str | None:
     except Missing:
         pass
     return None
-
-
-@cache
-def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("robxfer_core.migrations")).replace("%", "%%"))
-    return config
 
 
 @cache

@@ -15,7 +15,7 @@ import yaml
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.client.download import inside
-from robxfer_core.ledger import queue, workers
+from robxfer_core.ledger import artifacts, queue, workers
 from robxfer_core.spec.jobs import KINDS
 
 Spec = Callable[..., dict[str, Any]]
@@ -56,6 +56,10 @@ def test_a_spec_is_submitted_worked_off_and_fetched(service_on_both: Any, small:
             file.path: file.sha256 for file in artifact.files
         }
         assert not list((tmp_path / "out").glob(".*"))
+
+        service.store.delete(artifacts.get(service.engine, "default", artifact.id).prefix)
+        with pytest.raises(ApiError, match=rf"no longer the file report.json of the artifact {artifact.id}"):
+            client.report(submitted.id)
 
 
 def test_the_same_spec_twice_computes_nothing_twice(service: Any, small: Spec) -> None:

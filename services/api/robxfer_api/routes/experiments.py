@@ -12,6 +12,7 @@ from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, 
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
 from robxfer_api.stream import stream
+from robxfer_core.artifacts import Missing
 from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, figures, jobs, workers
 from robxfer_core.plan import Catalog, Plan, make_plan
@@ -115,7 +116,10 @@ def report(ctx: Ctx, project: Project, id: Id, node: Text = None) -> Response:
     if member.artifact_id is None or member.state != "done":
         raise Refused(404, _why_not(ctx, project, member), type=NOT_YET, title="The report is not there yet")
     artifact = artifacts.get(ctx.engine, project, member.artifact_id)
-    data = b"".join(ctx.store.stream(f"{artifact.prefix}/report.json"))
+    try:
+        data = b"".join(ctx.store.stream(f"{artifact.prefix}/report.json"))
+    except Missing:
+        raise Refused(404, f"The store has no longer the file report.json of the artifact {artifact.id}.") from None
     return Response(data, media_type="application/json")
 
 

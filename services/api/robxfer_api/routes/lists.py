@@ -28,7 +28,7 @@ def datasets(ctx: Ctx, project: Project, limit: Limit = 50, cursor: Cursor = Non
     return DatasetsView(readable=workers.known_datasets(ctx.engine), artifacts=found)
 
 
-@router.get("/workers", dependencies=[])
+@router.get("/workers")
 def live_workers(ctx: Ctx, project: Project) -> Page[WorkerView]:
     """The workers that are there."""
     items = [
