@@ -158,3 +158,19 @@ def test_a_cost_goes_by_what_was_measured():
     cost = estimate(made, {n.key for n in made.nodes if n.kind != "train"}, measured, slots=1)
     assert cost.seconds == pytest.approx(60.0)
     assert "measured on 9 past jobs: train" in cost.basis
+
+
+def test_a_study_pairs_everything_of_a_seed():
+    """Source or random network, generator, perturbation, control and head behind one curve are of one seed."""
+    nodes = {node.key: node for node in make_plan(read_spec(QUICKSTART), dict(BUILTIN)).nodes}
+
+    def seeds_behind(node: Node) -> set[int]:
+        own = {node.params["seed"]} if node.kind not in ("dataset", "features") else set[int]()
+        return own.union(*(seeds_behind(nodes[ref.key]) for ref in node.inputs))
+
+    transfers = [node for node in nodes.values() if node.kind == "transfer"]
+    assert len(transfers) == 5 * 5 * (4 + 1)  # variants, seeds, levels and the random network
+    for transfer in transfers:
+        assert seeds_behind(transfer) == {transfer.params["seed"]}, transfer.name
+        models = {each.key for ref in transfer.inputs for each in nodes[ref.key].inputs if each.field == "model"}
+        assert len(models) == 1, transfer.name  # of the features, and of the clean ones beside
