@@ -1,6 +1,7 @@
 """The command line without a service: what it says, and how it exits, where something is wrong."""
 
 import io
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def test_a_wrong_setting_is_named_and_no_other_is_told(monkeypatch: pytest.Monke
     told = capsys.readouterr().err
     assert "2 slots of 1 need more GPUs" in told
     assert "hidden" not in told
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROBXFER_DATA_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("ROBXFER_PORT", str(taken.getsockname()[1]))
+        assert exits(monkeypatch, "api") == 2
+    assert "the port is taken" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("server", ["http://[::", "nowhere", "http://127.0.0.1:9"])

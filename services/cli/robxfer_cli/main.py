@@ -4,6 +4,7 @@ Exit status: 0 done, 1 the experiment failed or was cancelled, 2 the request was
 (3 is kept for gates that were breached).
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -207,6 +208,11 @@ def main() -> None:
             got = f"got {item['input']!r}: " if item["loc"] else ""  # else it is all of them, secrets too
             name = "_".join(["robxfer", *map(str, item["loc"])]).upper() + ("" if item["loc"] else "_*")
             errors.print(f"{name}: {got}{item['msg']}", style="red", highlight=False)
+        sys.exit(WRONG)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        errors.print(f"the port is taken: {error}", style="red", highlight=False)
         sys.exit(WRONG)
     except (Unreachable, stack.StackError) as error:
         errors.print(f"could not reach the service: {error}", style="red", highlight=False)
