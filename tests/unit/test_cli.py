@@ -13,6 +13,7 @@ from robxfer_cli import show, stack
 from robxfer_cli.attach import Target, service
 from robxfer_cli.follow import _Board
 from robxfer_cli.main import main
+from robxfer_core.client import Unreachable
 from robxfer_core.spec.wire import EventView, ExperimentView, JobView
 
 NAME = "gap.source[eps=0.5,seed=1]"
@@ -77,6 +78,16 @@ def test_of_two_commands_that_start_a_stack_at_once_one_joins_the_other(
         monkeypatch.setattr(stack, "running", lambda folder: next(running))
         with service(Target(None, None, tmp_path), "worker") as client:
             assert str(client._http.base_url) == "http://127.0.0.1:9"
+
+
+def test_a_stack_that_ends_with_another_command_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = iter(["http://127.0.0.1:9", None])
+    monkeypatch.setattr(stack, "running", lambda folder: next(running))
+    with (
+        pytest.raises(Unreachable, match="has ended, perhaps with the command that had started it"),
+        service(Target(None, None, tmp_path), "worker") as client,
+    ):
+        client.list()
 
 
 def test_names_and_messages_with_brackets_are_told_whole() -> None:

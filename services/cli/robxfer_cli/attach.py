@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from robxfer_core.client import Client
+from robxfer_core.client import Client, Unreachable
 
 from . import stack
 
@@ -52,4 +52,12 @@ def service(target: Target, need: Need) -> Iterator[Client]:
                 if url is None:
                     raise
         with Client(url, target.token) as client:
-            yield client
+            try:
+                yield client
+            except Unreachable as error:
+                if stack.running(target.data_dir) is not None:
+                    raise
+                raise Unreachable(
+                    f"{error}. The stack in {target.data_dir} has ended, perhaps with the command that had started it; "
+                    "nothing is lost, and the same command again goes on"
+                ) from error
