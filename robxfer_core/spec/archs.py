@@ -44,16 +44,6 @@ CHANNELS = (1, 3)
 """Channels of images that a network takes; one trained on 3 also takes 1, repeated."""
 
 
-def misfit(arch: Arch, channels: int, size: int) -> str | None:
-    """Why a network cannot be trained on images of this many channels and this side; None if it can."""
-    side, smallest = arch.input_size or size, LAYOUTS[arch.name].smallest
-    if channels not in CHANNELS:
-        return f"images of {channels} channels; takes {' or '.join(map(str, CHANNELS))}"
-    if side < smallest:
-        return f"images of side {side}; takes {smallest} or more, or an arch.input_size to resize to"
-    return None
-
-
 def base_channels(arch: Arch) -> int:
     """Channels of the first stage at this width; at least 1."""
     return max(1, round(LAYOUTS[arch.name].channels * arch.width))

@@ -36,12 +36,6 @@ def test_cost_is_that_of_the_size_computed_on() -> None:
     assert archs.forward_flops(fixed, 1, 8) == archs.forward_flops(Arch(name="cnn"), 1, 16)
 
 
-def test_misfit() -> None:
-    assert archs.misfit(Arch(name="resnet18"), 3, 16) is not None
-    assert archs.misfit(Arch(name="resnet18", input_size=64), 3, 16) is None
-    assert archs.misfit(Arch(name="cnn"), 4, 16) is not None
-
-
 def test_without_torch() -> None:
     code = (
         "import sys; from robxfer_core.spec import archs, datasets; from robxfer_core.science import kinds, run, seeds;"

@@ -134,6 +134,15 @@ def test_a_network_too_deep_for_the_images_is_named():
     assert at == "jobs.source.arch"
     assert "16x16" in got
     assert "32x32" in takes
+    spec = small(arch={"name": "resnet18", "input_size": 64})
+    assert make_plan(read_spec(json.dumps(spec).encode()), CATALOG).nodes
+
+
+def test_images_of_channels_that_no_network_takes_are_named():
+    spec = small()
+    spec["jobs"]["digits"] = {"kind": "dataset", "name": "layers"}
+    with pytest.raises(SpecError, match=r"jobs.source.dataset: got 4 channels; takes images of 1 or 3 channels"):
+        make_plan(read_spec(json.dumps(spec).encode()), {"layers": {"shape": [4, 16, 16], "classes": 3}})
 
 
 def test_a_model_of_one_channel_does_not_take_colours():

@@ -42,7 +42,8 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "no such job": (_set("jobs", "features", "model", value="sauce"), "jobs.features.model", "sauce"),
     "cycle": (_set("jobs", "source", "init", value="source"), "jobs.source", "source"),
     "no such data set": (_set("jobs", "digits", "name", value="cifar10"), "jobs.digits.name", "cifar10"),
-    "model that does not fit": (_set("jobs", "digits", "classes", value=[0, 42]), "jobs.digits.classes", "42"),
+    "no such class": (_set("jobs", "digits", "classes", value=[0, 42]), "jobs.digits.classes", "42"),
+    "model that does not fit": (_set("jobs", "source", "arch", value={"name": "resnet18"}), "jobs.source.arch", "8x8"),
     "matrix too large": (
         _set("jobs", "source", "matrix", value={"seed": list(range(10_001))}),
         "jobs.source.matrix",
@@ -102,7 +103,7 @@ RAW: dict[str, tuple[bytes, str, str]] = {
         "a4",
     ),
     "an anchor in itself": (b"name: a\njobs: &a {one: *a}\n", "yaml", "jobs"),
-    "a tag that would run code": (b"name: !!python/object/apply:os.system [id]\n", "yaml", ""),
+    "a tag that would run code": (b"name: !!python/object/apply:os.system [id]\n", "yaml", "line 1"),
     "broken YAML": (b"name: [a\n", "yaml", "line 2"),
     "broken JSON": (b'{"name": ', "json", ""),
     "NaN": (b'{"name": "a", "jobs": {"one": {"kind": "train", "label_smoothing": NaN}}}', "json", ""),
@@ -118,7 +119,7 @@ def test_hostile_bytes_are_refused(api: Any, case: str) -> None:
     body, media, at = RAW[case]
     problem = refuse(api, body, f"application/{media}")
     assert problem["errors"]
-    assert any(at in each["at"] for each in problem["errors"]), problem
+    assert any(at in each["at"] if at else not each["at"] for each in problem["errors"]), problem
 
 
 def test_a_body_beyond_the_limit_is_not_read_to_its_end(api: Any) -> None:
@@ -130,7 +131,7 @@ def test_a_body_beyond_the_limit_is_not_read_to_its_end(api: Any) -> None:
         headers = {"Content-Type": "application/yaml"}
         answer = httpx2.post(f"{api.url}/v1/experiments", content=content, headers=headers, timeout=30)
         assert answer.status_code == 413
-        assert answer.json()["title"] == "Content Too Large" or "Large" in answer.json()["title"]
+        assert "Large" in answer.json()["title"]  # which Python's versions word differently
     assert not any(stored(api.engine).values())
 
 
