@@ -44,6 +44,8 @@ class Trained:
     """[K, r], of the features as given (a standardisation is folded in)."""
     bias: Tensor
     """[K]"""
+    early: tuple[Tensor, Tensor]
+    """Weight and bias after the first epoch."""
     train_loss: list[float]
     """For each epoch, the mean cross-entropy of its batches, each before its step."""
     test: list[float]
@@ -52,9 +54,10 @@ class Trained:
     """[m] bool: which test images are right after the first epoch."""
     correct_last: Tensor
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Classes [n] of features [n, r], on the CPU."""
-        return (x @ self.weight.T + self.bias).argmax(1)
+    def predict(self, x: Tensor, *, first: bool = False) -> Tensor:
+        """Classes [n] of features [n, r] by the head after its last epoch, or its first; on the CPU."""
+        weight, bias = self.early if first else (self.weight, self.bias)
+        return (x @ weight.T + bias).argmax(1)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _train_group(
     chunk = max(1, CHUNK // (count * (width + 1) * batch_size)) * batch_size
     steps = -(-n // batch_size)
     losses, right = [], []
-    first = correct = torch.empty(0)
+    first = correct = early = torch.empty(0)
     step = 0
     for epoch in range(epochs):
         order = images.gather(1, _orders(heads, n, epoch)).to(device, non_blocking=True)
@@ -150,16 +153,18 @@ def _train_group(
                 weights.addcmul_(velocity, lr, value=-rate(schedule, step / (epochs * steps)))
                 step += 1
         losses.append(-torch.cat(log_likelihoods, 1).mean((1, 2)))
-        correct = _predict(test_x, _folded(weights, shift, scale)) == test.y
+        folded = _folded(weights, shift, scale)
+        correct = _predict(test_x, folded) == test.y
         right.append(correct.float().mean(1))
-        first = correct if epoch == 0 else first
+        if epoch == 0:
+            first, early = correct, folded.cpu()
         progress(epoch + 1)
     final = _folded(weights, shift, scale).cpu()
     curves = zip(torch.stack(losses, 1).tolist(), torch.stack(right, 1).tolist(), strict=True)
     return [
         Trained(
-            final[index, :-1].mT.contiguous(),
-            final[index, -1],
+            *_weight_and_bias(final[index]),
+            _weight_and_bias(early[index]),
             loss,
             accuracy,
             first[index].cpu(),
@@ -167,6 +172,11 @@ def _train_group(
         )
         for index, (loss, accuracy) in enumerate(curves)
     ]
+
+
+def _weight_and_bias(folded: Tensor) -> tuple[Tensor, Tensor]:
+    """[K, r] and [K] of [r + 1, K]."""
+    return folded[:-1].mT.contiguous(), folded[-1]
 
 
 def _with_ones(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.jobs import Train
@@ -27,6 +27,8 @@ from .schedule import rate
 from .seeds import derive
 from .train_state import State
 
+CALIBRATION = 512
+"""Images of a batch by which an untrained network's batch norm is calibrated."""
 HISTORY = 1000
 """Epochs, the last ones, whose held-out accuracies are in result.json; history.json has all."""
 
@@ -63,12 +65,15 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
             run.metric("train_loss", state.epoch, loss)
             measure_held_out(spec, state, x[held], y[held], run)
             state.epoch, state.step, state.loss = state.epoch + 1, 0, torch.zeros_like(state.loss)
+    if seconds:
+        run.metric("images_per_s", state.epoch, images / seconds)  # a metric: results are the same on any machine
+    if spec.epochs == 0 and len(kept) > 1:
+        calibrate(network, x[kept])
     card = models.save(state.published, run.out, threat=spec.threat, seed=spec.seed, epochs=spec.epochs)
     (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust}))
     return {
         "model": card,
         "holdout": {"clean": state.clean[-HISTORY:], "robust": state.robust[-HISTORY:]},
-        "images_per_s": round(images / seconds, 1) if seconds else 0.0,
     }
 
 
@@ -103,6 +108,24 @@ def starting_network(spec: Train, data: Images, kept: Tensor, init: Input | None
     if old.classes == classes:
         network.head.load_state_dict(old.head.state_dict())
     return network
+
+
+def calibrate(network: Network, x: Tensor) -> None:
+    """Set batch norm's statistics of an untrained network to those of its training images.
+
+    At their start (mean 0, variance 1) they would leave R(x) so badly scaled that heads on it hardly learn, and the
+    `random_init` arm would be a floor that is too low.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+    network.train()
+    with torch.no_grad():
+        for images in x.chunk(math.ceil(len(x) / CALIBRATION)):
+            network.represent(to_unit(images))
+    for norm in norms:
+        norm.momentum = 0.1
 
 
 def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:

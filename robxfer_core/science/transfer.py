@@ -182,7 +182,10 @@ def _short(value: float) -> float:
 
 
 def _curve(head: Head, trained: Trained, clean: Images | None) -> dict[str, Any]:
-    beside = {} if clean is None else {"clean": _short(share(trained.predict(clean.x) == clean.y))}
+    beside: dict[str, Any] = {}
+    if clean is not None:
+        for name, first in (("clean_first", True), ("clean_last", False)):
+            beside[name] = _short(share(trained.predict(clean.x, first=first) == clean.y))
     return beside | {
         "n": len(head.images),
         "standardised": head.standardised,

@@ -177,7 +177,10 @@ def test_random_networks_have_the_columns_of_a_level(tmp_path: Path) -> None:
     study = Study(tmp_path, arms=("standard",), epochs=3)
     results = [r for r in study.results("arms.0.transfers") if not r["model"]["epochs"]]
     for item, result in zip(study.inputs.all("arms.0.transfers"), study.results("arms.0.transfers"), strict=True):
-        result["curves"] = [curve | {"clean": 0.25 if curve["standardised"] else 0.5} for curve in result["curves"]]
+        result["curves"] = [
+            curve | {"clean_first": 0.1, "clean_last": 0.25 if curve["standardised"] else 0.5}
+            for curve in result["curves"]
+        ]
         (item.path / "result.json").write_text(json.dumps(result))
     random = summarise(study.spec, collect(study.spec, study.inputs))["arms"][0]["random_init"]
     assert random["clean"]["mean"] == 0.5

@@ -224,7 +224,8 @@ def test_clean_accuracy_is_that_of_the_same_heads_on_the_other_test_split(tmp_pa
         compute("transfer", params, Inputs({"features": [made], "clean": [clean]}), run)
         told.append(json.loads((run.out / "result.json").read_text())["curves"])
     for same, beside in zip(*told, strict=True):
-        assert same["clean"] == pytest.approx(same["test"][-1], abs=1e-6)
+        assert same["clean_first"] == pytest.approx(same["test"][0], abs=1e-6)
+        assert same["clean_last"] == pytest.approx(same["test"][-1], abs=1e-6)
         assert beside["test"] == same["test"]
-        assert 0 <= beside["clean"] <= 1
-    assert "clean" not in transferred(made, tmp_path / "without")[0]["curves"][0]
+        assert 0 <= beside["clean_last"] <= 1
+    assert "clean_last" not in transferred(made, tmp_path / "without")[0]["curves"][0]

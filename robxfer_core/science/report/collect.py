@@ -55,8 +55,10 @@ class Head:
     first: Bits
     last: Bits
     """Which test images are classified right after the first and after the last epoch, [n_test]."""
-    clean: float | None
-    """Of a constructed set: accuracy after the last epoch on the unconstructed test images with their own labels."""
+    clean_first: float | None
+    """Of a constructed set: accuracy after the first epoch on the unconstructed test images with their own labels."""
+    clean_last: float | None
+    """The same after the last epoch."""
     asymptote: float | None
     """Test accuracy of the second-order solve on the whole split with these features."""
     converged: bool
@@ -238,7 +240,8 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
             test=np.asarray(curve["test"], dtype=np.float64),
             first=unpack(curve["correct_first"], data["n_test"]),
             last=unpack(curve["correct_last"], data["n_test"]),
-            clean=curve.get("clean"),
+            clean_first=curve.get("clean_first"),
+            clean_last=curve.get("clean_last"),
             asymptote=asymptote["test"] if asymptote else None,
             converged=asymptote["converged"] if asymptote else True,
             tuned=result["tuned"],

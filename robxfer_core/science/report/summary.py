@@ -153,11 +153,10 @@ def _levels(panel: Panel, main: Curves, verdict: Verdict, alpha: float) -> list[
     constructed set also the clean accuracy, on the images it was made from with their own labels."""
     last, first = crossed(main.last), crossed(main.first)
     d_last, d_first = differences(main.last), differences(main.first)
-    clean = [[head.clean for head in row if head.clean is not None] for row in panel.family()]
     rows = []
-    for i, eps in enumerate(panel.eps):
+    for i, (eps, heads) in enumerate(zip(panel.eps, panel.family(), strict=True)):
         row = {"eps": eps, "accuracy": bounds(_at(last, i), alpha), "first": bounds(_at(first, i), alpha)}
-        row["clean"] = bounds(over_seeds(clean[i]), alpha) if clean[i] else None
+        row |= _clean(heads, alpha)
         row["by_seed"] = main.last[i].mean(-1).tolist()
         row["difference"] = _band(d_last.mean, verdict, i - 1) if i else None
         row["first_difference"] = bounds(_at(d_first, i - 1), alpha, len(panel.eps) - 1) if i else None
@@ -200,11 +199,19 @@ def _random(panel: Panel, main: Curves, alpha: float) -> dict[str, Any] | None:
     """The random networks' accuracies, as `_levels` has those of a level."""
     if not len(main.random):
         return None
-    clean = [h.clean for h in panel.heads if h.random and h.clean is not None and _endpoint(h, panel)]
     return {
         "accuracy": bounds(crossed(main.random_last), alpha),
         "first": bounds(crossed(main.random_first), alpha),
-        "clean": bounds(over_seeds(clean), alpha) if clean else None,
+        **_clean([h for h in panel.heads if h.random and _endpoint(h, panel)], alpha),
+    }
+
+
+def _clean(heads: Sequence[Head], alpha: float) -> dict[str, Any]:
+    """Accuracy on the images that a constructed set was made from, over seeds; null where there is none."""
+    found = {"clean": [h.clean_last for h in heads], "first_clean": [h.clean_first for h in heads]}
+    return {
+        name: bounds(over_seeds([each for each in values if each is not None]), alpha) if None not in values else None
+        for name, values in found.items()
     }
 
 
