@@ -17,6 +17,7 @@ from .spec.errors import Problem, SpecError, place, show
 from .spec.jobs import KINDS, Job
 
 MAX_NODES = 10_000
+MAX_VALUE = 100  # characters of a matrix value
 MAX_POINTS = 100_000  # of one job, while its references are joined: later ones may leave fewer
 MAX_INPUTS = 200_000  # of all jobs together
 
@@ -237,6 +238,11 @@ def _own_axes(matrix: Any, at: tuple[str, ...]) -> list[tuple[str, str, list[Any
             raise SpecError([Problem(where, show(path), "a parameter path such as threat.eps")])
         if not isinstance(values, list) or not values:
             raise SpecError([Problem(where, show(values), "a list of at least one value")])
+        long = [value for value in values if len(_text(value)) > MAX_VALUE]
+        if long:
+            raise SpecError(
+                [Problem(where, show(long[0]), f"values of at most {MAX_VALUE} characters: they name nodes")]
+            )
         if len({_text(value) for value in values}) != len(values):
             raise SpecError([Problem(where, show(values), "values without repetition")])
         axes.append((path.rsplit(".", 1)[-1], path, values))

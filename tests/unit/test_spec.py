@@ -174,6 +174,10 @@ def test_a_matrix_of_too_many_jobs_is_refused_before_it_is_built():
     assert "10000" in takes
 
 
+def test_a_matrix_value_too_long_to_name_a_node_is_refused():
+    assert problems(small(matrix={"arch.name": ["x" * 101]}))[0][0] == "jobs.source.matrix.arch.name"
+
+
 def test_a_matrix_too_large_along_references_is_refused():
     spec = small(matrix={"seed": list(range(5000))})
     spec["jobs"]["features"] = {"kind": "features", "model": "source", "dataset": "digits"}

@@ -184,10 +184,21 @@ def api() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database of the settings (ROBXFER_DATABASE_URL) to the newest schema."""
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
     from robxfer_core.ledger.migrate import upgrade
     from robxfer_core.settings import Settings
 
-    upgrade(Settings().database_url)
+    try:
+        upgrade(Settings().database_url)
+    except (ArgumentError, NoSuchModuleError) as error:
+        errors.print(
+            f"ROBXFER_DATABASE_URL: {error}; takes sqlite:///FILE or postgresql+psycopg://...", highlight=False
+        )
+        sys.exit(WRONG)
+    except OperationalError as error:
+        errors.print(f"could not reach the database: {error.orig}", style="red", highlight=False)
+        sys.exit(UNREACHABLE)
 
 
 def main() -> None:

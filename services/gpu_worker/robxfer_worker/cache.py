@@ -1,5 +1,6 @@
 """Copies of artifacts on the worker's disk: fetched once, verified, dropped by least use, never while they are held."""
 
+import contextlib
 import os
 import shutil
 import threading
@@ -49,8 +50,9 @@ class Cache:
             with self._lock:
                 copy.holders -= 1
                 if copy.here:
-                    os.utime(path)
-                    copy.used = path.stat().st_mtime
+                    with contextlib.suppress(FileNotFoundError):  # somebody emptied the cache: it is fetched anew
+                        os.utime(path)
+                        copy.used = path.stat().st_mtime
                 self._evict()
 
     def _evict(self) -> None:
@@ -60,7 +62,8 @@ class Cache:
                 continue
             doomed = self.root / f".{name}"
             if copy.here:
-                (self.root / name).rename(doomed)  # a crash half way must not leave half a copy under its name
+                with contextlib.suppress(FileNotFoundError):
+                    (self.root / name).rename(doomed)  # a crash half way must not leave half a copy under its name
                 shutil.rmtree(doomed, ignore_errors=True)
             total -= copy.size
             del self._copies[name]
