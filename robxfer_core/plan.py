@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .cost import flops
 from .expand import Member, expand
 from .fit import Facts, facts_of
+from .flops import flops
 from .spec.base import digest, references
 from .spec.errors import Problem, SpecError, place
 from .spec.experiment import Experiment, problems_of

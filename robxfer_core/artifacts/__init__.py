@@ -1,6 +1,7 @@
 """Artifacts: immutable folders of files, described by a manifest, kept in a store."""
 
 from .manifest import Corrupt, describe, fetch_manifest, publish_folder
-from .store import Missing, Store, check_name, open_store
+from .opening import open_store
+from .store import Missing, Store, check_name
 
 __all__ = ["Corrupt", "Missing", "Store", "check_name", "describe", "fetch_manifest", "open_store", "publish_folder"]

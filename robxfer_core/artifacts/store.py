@@ -1,12 +1,9 @@
-"""What a store of artifacts does, and which one a URL means."""
+"""What a store of artifacts does, whichever it is."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
-
-from robxfer_core.settings import Settings
 
 _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9_=+@,. -]*")
 
@@ -47,17 +44,3 @@ def check_name(name: str) -> str:
     if len(name) > 800 or not all(_PART.fullmatch(part) for part in name.split("/")):
         raise ValueError(f"{name[:200]!r} is no name for a stored file")
     return name
-
-
-def open_store(url: str, settings: Settings) -> Store:
-    """The store of a URL: `file:///FOLDER` or `s3://BUCKET/PREFIX` (endpoint and keys from the settings)."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        from .folder import FolderStore
-
-        return FolderStore(Path(unquote(parts.path)))
-    if parts.scheme == "s3" and parts.netloc:
-        from .s3 import S3Store
-
-        return S3Store(parts.netloc, parts.path.strip("/"), settings)
-    raise ValueError(f"store_url is {url!r}; takes file:///FOLDER or s3://BUCKET/PREFIX")

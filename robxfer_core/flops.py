@@ -1,0 +1,61 @@
+"""Floating-point operations of a job, by counting."""
+
+from collections.abc import Mapping
+
+from .fit import Facts
+from .spec.archs import forward_flops
+from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, Job, PerturbDataset, Report, Train, Transfer
+
+UNKNOWN_IMAGES = 10_000  # where a set's size is not known
+UNKNOWN_SIDE = 32
+
+
+def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
+    """Floating-point operations of a job, to leading order (a backward pass counts as two forward passes)."""
+    match job:
+        case Train():
+            return _train(job, facts[job.dataset])
+        case Evaluate():
+            model = facts[job.model]
+            attacked = sum(eps > 0 for eps in job.eps)
+            return (
+                _forward(model)
+                * (own.test or job.max_images)
+                * (1 + 3 * attacked * job.attack.steps * job.attack.restarts)
+            )
+        case PerturbDataset():
+            data, model = facts[job.dataset], facts[job.generator]
+            search = 4 * 512 if job.raise_eps else 0
+            return _forward(model) * (_images(data) + search) * (2 + 3 * job.attack.steps * job.attack.restarts)
+        case Features():
+            return _forward(facts[job.model]) * _images(facts[job.dataset])
+        case Transfer():
+            features = facts[job.features]
+            heads = 2 * (1 + len(job.sizes)) + len(job.tune_lr) * len(job.tune_weight_decay)
+            weights = (features.length or 512) * (features.classes or 10)
+            return 6.0 * weights * _images(features) * (heads * job.epochs + 100)
+        case Dataset() | ControlDataset():
+            return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
+        case Report():
+            return 1e7 * sum(len(arm.transfers) for arm in job.arms)
+        case _:
+            raise TypeError(f"no cost for a {type(job).__name__}")
+
+
+def _train(job: Train, data: Facts) -> float:
+    images = data.train or UNKNOWN_IMAGES
+    forward = forward_flops(job.arch, data.channels or 3, data.side or UNKNOWN_SIDE, data.classes or 10)
+    attacked = job.threat.eps > 0
+    step = 3 + (3 * job.attack.steps * job.attack.restarts if attacked else 0)
+    check = 1 + (3 * job.holdout_attack_steps if attacked else 0)
+    return job.epochs * images * forward * ((1 - job.holdout) * step + job.holdout * check)
+
+
+def _forward(model: Facts) -> float:
+    if model.arch is None:
+        return 1e9
+    return forward_flops(model.arch, model.channels or 3, model.side or UNKNOWN_SIDE, model.classes or 10)
+
+
+def _images(data: Facts) -> int:
+    return (data.train or UNKNOWN_IMAGES) + (data.test or 0)
