@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,28 +149,86 @@ def test_an_experiment_that_fails_exits_1(tmp_path: Path):
     assert "diverges: failed: " in shown.stdout
 
 
-def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
-    log = (tmp_path / "up.log").open("wb")
-    (tmp_path / "data").mkdir()
-    stack = tmp_path / "data" / "stack.json"
+@contextmanager
+def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The embedded stack in the foreground of a process of its own, once it answers."""
+    stack = folder / "data" / "stack.json"
+    stack.parent.mkdir()
     stack.write_text('{"url": "http://127.0.0.1:9", "pid": 1}')  # left by one that was killed
-    up = subprocess.Popen(command(tmp_path, "up", "--port", "0"), stdout=log, stderr=log, start_new_session=True)
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(command(folder, "up", "--port", "0"), stdout=log, stderr=log, start_new_session=True)
     try:
-        until(lambda: stack.exists() and "127.0.0.1:9" not in stack.read_text(), 60)
-        (worker,) = children_of(up.pid)
-        os.kill(worker, signal.SIGKILL)
-        restarted = until(lambda: [pid for pid in children_of(up.pid) if pid != worker], 60)
-        (tmp_path / "tiny.json").write_text(
-            '{"name": "one", "jobs": {"d": {"kind": "dataset", "name": "digits", "max_train": 50, "max_test": 20}}}'
-        )
-        done = robxfer(tmp_path, "submit", "tiny.json", "--wait", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        up.send_signal(signal.SIGTERM)
-        assert up.wait(60) in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
-        assert not alive(restarted[0])
-        assert not stack.exists()
+        until(lambda: stack.exists() and json.loads(stack.read_text())["pid"] != 1, 60)
+        yield process
     finally:
-        if up.poll() is None:
-            up.kill()
-            up.wait()
-        log.close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
+    with up(tmp_path) as stack:
+        (worker,) = children_of(stack.pid)
+        os.kill(worker, signal.SIGKILL)
+        restarted = until(lambda: [pid for pid in children_of(stack.pid) if pid != worker], 60)
+        digits = {"kind": "dataset", "name": "digits", "max_train": 50, "max_test": 20}
+        (tmp_path / "one.json").write_text(json.dumps({"name": "one", "jobs": {"digits": digits}}))
+        done = robxfer(tmp_path, "submit", "one.json", "--wait", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert stack.returncode in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+    assert not alive(restarted[0])
+    assert not (tmp_path / "data" / "stack.json").exists()
+
+
+def test_submit_cancel_retry_and_watch(tmp_path: Path):
+    jobs: dict[str, Any] = {"digits": {"kind": "dataset", "name": "digits"}}
+    jobs["long"] = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn"}, "epochs": 10_000}
+    (tmp_path / "long.json").write_text(json.dumps({"name": "long", "jobs": jobs}))
+    with up(tmp_path):
+        submitted = robxfer(tmp_path, "submit", "long.json")
+        assert submitted.returncode == 0, submitted.stderr
+        id = submitted.stdout.strip()
+
+        def states() -> dict[str, str]:
+            nodes = json.loads(robxfer(tmp_path, "show", id, "--json").stdout)["nodes"]
+            return {node["name"]: node["state"] for node in nodes}
+
+        until(lambda: states()["long"] == "running", 60)
+        for _ in range(2):  # the second changes nothing
+            assert robxfer(tmp_path, "cancel", id).returncode == 0
+        until(lambda: states() == {"digits": "done", "long": "cancelled"}, 60)
+        watched = robxfer(tmp_path, "watch", id)
+        assert watched.returncode == 1
+        assert "cancelled" in watched.stdout
+        assert robxfer(tmp_path, "retry", id).returncode == 0
+        until(lambda: states()["long"] == "running", 60)
+        assert robxfer(tmp_path, "cancel", id).returncode == 0
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path):
+    digits = {"kind": "dataset", "name": "digits", "max_train": 100, "max_test": 20}
+    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 150}
+    (tmp_path / "two.json").write_text(json.dumps({"name": "two", "jobs": {"digits": digits, "model": train}}))
+    following = subprocess.Popen(
+        command(tmp_path, "run", "two.json", "--out", "out"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert following.stdout is not None
+    said = b""
+    while b"digits: done" not in said:  # the model is next
+        line = following.stdout.readline()
+        assert line, said
+        said += line
+    following.send_signal(signal.SIGINT)
+    rest, _ = following.communicate(timeout=90)
+    assert following.returncode == 130
+    told = (said + rest).decode()
+    id = next(word for word in told.replace("`", " ").split() if word.startswith("exp_"))
+    assert f"robxfer watch {id}" in told
+    watched = robxfer(tmp_path, "watch", id)
+    assert watched.returncode == 0, watched.stdout + watched.stderr

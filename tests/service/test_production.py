@@ -33,7 +33,9 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
         }
         own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")} | told
         subprocess.run([sys.executable, "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=60)
-        api = subprocess.Popen([sys.executable, "-m", "robxfer_api.serve"], env=own, stdout=subprocess.PIPE, text=True)
+        api = subprocess.Popen(
+            [sys.executable, "-m", "robxfer_cli.main", "api"], env=own, stdout=subprocess.PIPE, text=True
+        )
         assert api.stdout is not None
         try:
             url = api.stdout.readline().split()[-1]

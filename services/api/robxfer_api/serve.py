@@ -1,4 +1,4 @@
-"""Runs the API under uvicorn: `python -m robxfer_api.serve`."""
+"""Runs the API under uvicorn."""
 
 import socket
 from collections.abc import Callable
@@ -50,7 +50,3 @@ class Server(uvicorn.Server):
 def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
     """Serves until told to stop. `ready` gets the URL once it answers."""
     Server(settings, ready).serve_until_stopped()
-
-
-if __name__ == "__main__":
-    serve(Settings(), lambda url: print(f"robxfer listens on {url}", flush=True))

@@ -178,7 +178,7 @@ def api() -> None:
     from robxfer_api.serve import serve
     from robxfer_core.settings import Settings
 
-    serve(Settings())
+    serve(Settings(), lambda url: print(f"robxfer listens on {url}", flush=True))
 
 
 @app.command()
