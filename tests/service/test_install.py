@@ -1,5 +1,6 @@
 """What an installation brings: the bare library and the API work without torch. Wheels are built as users get them."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -47,7 +48,11 @@ for absent in ("torch", "torchvision"):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    source = folder / "source"  # a build leaves files in the tree that it builds
+    for name in ("robxfer_core", "services", "migrations"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", source)
+    run("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source))
     (found,) = folder.glob("*.whl")
     return found
 
