@@ -34,6 +34,15 @@ def verdicts(report: dict[str, Any], console: Console) -> None:
             "" if row.get("low") is None else f"{_points(row['low'])} to {_points(row['high'])}",
         )
     console.print(table)
+    reasons: dict[str, list[str]] = {}
+    for row in report.get("verdicts", []):
+        if row["verdict"] == "unusable":
+            reasons.setdefault(str(row["reason"]), []).append(f"{row['target']}, {row['variant']}")
+    for reason, panels in reasons.items():
+        console.print(f"unusable ({'; '.join(panels)}): {reason}", markup=False, highlight=False)
+    told = str(report.get("headline", {}).get("text", ""))
+    if told:
+        console.print(told[:1].upper() + told[1:] + ".", markup=False, highlight=False)
 
 
 def written(folder: Path, files: list[Path], console: Console) -> None:
