@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-SOURCES := robxfer_core services migrations tests benchmarks
+SOURCES := robxfer_core services migrations tests benchmarks docs
 
 .PHONY: demo test lint types imports slow peers bench clean
 .DEFAULT_GOAL := test
