@@ -241,7 +241,7 @@ def _variants(add: Any, study: TransferGap, index: int, source: str) -> list[tup
         robust = generator.robust
         threat = {"norm": study.norm, "eps": robust.eps}
         model = add(
-            trained, f"{at}.robust-generator", "train", **training | {"threat": threat, "attack": _json(robust.attack)}
+            trained, f"{at}.generator-robust", "train", **training | {"threat": threat, "attack": _json(robust.attack)}
         )
         made = perturb("robust_generator", model, raise_eps=_json(robust.raise_eps))
         variants.append(("robust_generator", made, [made]))
