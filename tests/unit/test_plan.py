@@ -174,3 +174,23 @@ def test_a_study_pairs_everything_of_a_seed():
         assert seeds_behind(transfer) == {transfer.params["seed"]}, transfer.name
         models = {each.key for ref in transfer.inputs for each in nodes[ref.key].inputs if each.field == "model"}
         assert len(models) == 1, transfer.name  # of the features, and of the clean ones beside
+
+
+def test_a_generator_may_start_from_the_familys_standard_model_of_its_seed():
+    spec = yaml.safe_load(QUICKSTART)
+    study = spec["studies"]["digits"]
+    study["generator"] |= {"start": "source", "training": study["source"]["training"]}
+    study["targets"][0]["dataset"]["classes"] = [5, 6, 7]
+    nodes = named(plan(spec))
+    for job in ("generator", "generator-robust"):
+        generators = {name: node for name, node in nodes.items() if name.startswith(f"digits.digits-5-9.{job}[")}
+        assert sorted(generators) == [f"digits.digits-5-9.{job}[seed={seed}]" for seed in range(5)]
+        for seed in range(5):
+            node = generators[f"digits.digits-5-9.{job}[seed={seed}]"]
+            assert node.params["init"] == nodes[f"digits.source[eps=0,seed={seed}]"].key
+            assert node.params["seed"] == seed
+    assert nodes["digits.digits-5-9.generator[seed=0]"].params["threat"]["eps"] == 0
+    assert nodes["digits.digits-5-9.generator-robust[seed=0]"].params["threat"]["eps"] == 1
+    study["generator"]["training"] = {**study["source"]["training"], "arch": {"name": "cnn", "width": 2.0}}
+    with pytest.raises(SpecError, match=r"studies.digits.generator.training.init: got cnn of width 0.75"):
+        plan(spec)
