@@ -30,6 +30,7 @@ pytestmark = pytest.mark.servers
 
 DIGITS = {"kind": "dataset", "name": "digits", "max_train": 100, "max_test": 20}
 LONG = 10_000
+ENOUGH = 600  # epochs: seconds of work, so that a job can be met while it runs, and seen to its end
 HURRIED: dict[str, Any] = {
     "slots": 2,
     "lease_s": 6.0,
@@ -176,7 +177,7 @@ def test_a_child_knows_no_secret_and_a_cancelled_one_is_gone(shared):
 
 def test_a_killed_child_is_a_failed_attempt_and_is_tried_again(shared):
     stack, worker = shared
-    experiment = stack.submit(epochs=60, seed=3)
+    experiment = stack.submit(epochs=ENOUGH, seed=3)
     os.kill(stack.running(worker, experiment), signal.SIGKILL)
     job = until(lambda: (row := stack.job(experiment)).state != "running" and row)
     assert (job.state, job.failures) == ("ready", 1)
@@ -229,10 +230,10 @@ def test_a_damaged_input_is_named(shared):
 def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_stack):
     stack = make_stack(slots=1)
     with servers.worker(stack.settings, stack.folder) as worker:
-        through = stack.submit(epochs=80, seed=7)
+        through = stack.submit(epochs=ENOUGH, seed=7)
         assert stack.ended(through) == "done"
         project = stack.project("other")  # keys are shared within a project alone
-        broken = stack.submit(project=project, epochs=80, seed=7)
+        broken = stack.submit(project=project, epochs=ENOUGH, seed=7)
         pid = stack.running(worker, broken)
         assert worker.drain() == 0
         assert not alive(pid)
