@@ -210,7 +210,7 @@ def test_submit_cancel_retry_and_watch(tmp_path: Path):
 
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path):
     digits = {"kind": "dataset", "name": "digits", "max_train": 100, "max_test": 20}
-    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 150}
+    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 2000}
     (tmp_path / "two.json").write_text(json.dumps({"name": "two", "jobs": {"digits": digits, "model": train}}))
     following = subprocess.Popen(
         command(tmp_path, "run", "two.json", "--out", "out"),
