@@ -217,6 +217,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path):
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        # A shell that runs the tests in its background has them, and all they start, ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert following.stdout is not None
     said = b""
