@@ -23,6 +23,8 @@ class Artifact:
     manifest: dict[str, Any]
     bytes: int
     created_at: float
+    pinned_at: float | None
+    """Since when it must not be collected."""
     kind: str
     key: str
 

@@ -38,6 +38,8 @@ class Summary:
     state: str
     created_at: float
     ended_at: float | None
+    created_by: str | None
+    """The name of the token that submitted it."""
     labels: dict[str, str]
     jobs: dict[str, int]
     """Its jobs, counted by state."""
@@ -153,7 +155,7 @@ def page(
         key, equals, value = label.partition("=")
         same = [labels.c.value == value] if equals else []
         where.append(exists().where(labels.c.experiment_id == e.id, labels.c.name == key, *same))
-    columns = (e.id, e.project_id, e.name, e.state, e.created_at, e.ended_at)
+    columns = (e.id, e.project_id, e.name, e.state, e.created_at, e.ended_at, e.created_by)
     with read(engine) as connection:
         rows = connection.execute(select(*columns).where(*where).order_by(e.id.desc()).limit(limit + 1)).all()
         ids = [row.id for row in rows]

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, and_, func, or_, select
 
 from .engine import Unknown, now, read
-from .settle import wanted
+from .settle import SPENDING, wanted
 from .tables import attempts, edges, experiments, jobs, metrics, nodes, projects, workers
 from .workers import is_live
 
@@ -21,6 +21,8 @@ class Attempt:
     ended_at: float | None
     outcome: str | None
     error: dict[str, Any] | None
+    waited_s: float | None
+    publish_s: float | None
 
     @property
     def seconds(self) -> float | None:
@@ -69,12 +71,12 @@ class Job:
     queue: str
     priority: int
     deadline_s: float
-    retries: int
+    backoff_s: float
     state: str
     outcome: str | None
     error: dict[str, Any] | None
-    failures: int
-    losses: int
+    spent: dict[str, int]
+    """Retries spent since it was armed, by outcome."""
     attempt: int
     worker_id: str | None
     progress: dict[str, Any] | None
@@ -83,6 +85,8 @@ class Job:
     ready_at: float | None
     started_at: float | None
     ended_at: float | None
+    retries: dict[str, int]
+    """Allowed, by outcome."""
     inputs: list[Input]
     attempts: list[Attempt]
     waiting_for: list[Reason]
@@ -113,6 +117,7 @@ def job(engine: Engine, project_id: str, job_id: str) -> Job:
         inputs = _inputs(connection, job_id)
         return Job(
             **own,
+            retries={outcome: row._mapping[f"retries_{outcome}"] for outcome in SPENDING},
             inputs=inputs,
             attempts=_attempts(connection, job_id),
             waiting_for=_reasons(connection, row, inputs) if row.state in ("waiting", "ready") else [],

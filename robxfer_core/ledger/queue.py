@@ -113,7 +113,12 @@ def claim(engine: Engine, worker_id: str, queues: Sequence[str], lease_s: float,
             return None
         connection.execute(
             insert(attempts).values(
-                job_id=job.id, number=job.attempt, worker_id=worker_id, device=slots_device, started_at=job.started_at
+                job_id=job.id,
+                number=job.attempt,
+                worker_id=worker_id,
+                device=slots_device,
+                started_at=job.started_at,
+                waited_s=max(0.0, job.started_at - job.ready_at),
             )
         )
         inputs = _inputs(connection, job.id)
@@ -219,8 +224,17 @@ def checkpointed(engine: Engine, job_id: str, attempt: int, manifest: dict[str, 
         return done.rowcount == 1
 
 
-def publish(engine: Engine, job_id: str, attempt: int, artifact_type: str, manifest: dict[str, Any]) -> bool:
+def publish(
+    engine: Engine,
+    job_id: str,
+    attempt: int,
+    artifact_type: str,
+    manifest: dict[str, Any],
+    publish_s: float | None = None,
+) -> bool:
     """End a job that succeeded: its artifact, its dependents, its experiments. All its files are in the store.
+
+    publish_s: seconds from the end of the computation, which the attempt remembers.
 
     False, and nothing is written, where the attempt is no longer this worker's.
     """
@@ -244,7 +258,7 @@ def publish(engine: Engine, job_id: str, attempt: int, artifact_type: str, manif
         project_id = connection.scalar(done)
         if project_id is None:
             return False
-        close_attempt(connection, job_id, attempt, "succeeded")
+        close_attempt(connection, job_id, attempt, "succeeded", publish_s=publish_s)
         connection.execute(
             insert(artifacts).values(
                 id=artifact_id,

@@ -9,14 +9,10 @@ from .engine import for_update, now
 from .events import experiment_event, job_event
 from .tables import attempts, edges, experiments, jobs, nodes
 
-BACKOFF_S = 5.0
-"""Pause before the first retry; doubled for each further one."""
 BACKOFF_LIMIT_S = 600.0
-LOSSES = 3
-"""Lost attempts after which a job has failed: by then it is likely the job that kills its workers."""
-SPENDING = frozenset({"failed", "out_of_memory", "timed_out"})
-"""Outcomes that spend a retry."""
-WEIGHTS = ("priority", "deadline_s", "retries")
+SPENDING = ("failed", "timed_out", "out_of_memory", "lost")
+"""Outcomes that spend a retry, each of its own budget."""
+WEIGHTS = ("priority", "deadline_s", *(f"retries_{outcome}" for outcome in SPENDING), "backoff_s")
 
 Lines = list[dict[str, Any]]
 
@@ -47,8 +43,7 @@ def arm(connection: Connection, job_ids: Sequence[str]) -> list[Any]:
             missing=counted.c.missing,
             state=case((counted.c.missing == 0, "ready"), else_="waiting"),
             ready_at=case((counted.c.missing == 0, now())),
-            failures=0,
-            losses=0,
+            spent={},
             not_before=0.0,
             progress=None,
             error=None,
@@ -104,11 +99,13 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict
 
     A job that would be ready again but that nobody wants by now is cancelled.
     """
-    failures = job.failures + (outcome in SPENDING)
-    losses = job.losses + (outcome == "lost")
-    spends = outcome in SPENDING
-    failed = outcome == "out_of_memory" or (spends and failures > job.retries) or losses >= LOSSES
-    pause = min(BACKOFF_S * 2 ** (failures - 1), BACKOFF_LIMIT_S) if spends and not failed else 0.0
+    spent, failed, pause = dict(job.spent), False, 0.0
+    if outcome in SPENDING:
+        spent[outcome] = spent.get(outcome, 0) + 1
+        failed = spent[outcome] > job._mapping[f"retries_{outcome}"]
+        if not failed and outcome != "lost":
+            before = sum(spent.get(each, 0) for each in SPENDING if each != "lost") - 1
+            pause = min(job.backoff_s * 2**before, BACKOFF_LIMIT_S)
     state = connection.scalar(
         update(jobs)
         .where(jobs.c.id == job.id)
@@ -116,8 +113,7 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict
             state="failed" if failed else case((wanted(), "ready"), else_="cancelled"),
             outcome=outcome,
             error=error,
-            failures=failures,
-            losses=losses,
+            spent=spent,
             not_before=now() + pause if pause else 0.0,
             lease_until=None,
             progress=None,
@@ -131,13 +127,18 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict
 
 
 def close_attempt(
-    connection: Connection, job_id: str, attempt: int, outcome: str, error: dict[str, Any] | None = None
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    outcome: str,
+    error: dict[str, Any] | None = None,
+    publish_s: float | None = None,
 ) -> None:
     """Write how an attempt ended."""
     connection.execute(
         update(attempts)
         .where(attempts.c.job_id == job_id, attempts.c.number == attempt)
-        .values(ended_at=now(), outcome=outcome, error=error)
+        .values(ended_at=now(), outcome=outcome, error=error, publish_s=publish_s)
     )
 
 

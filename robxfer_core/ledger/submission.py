@@ -28,12 +28,18 @@ class Submission:
 
 
 def submit(
-    engine: Engine, project_id: str, spec: dict[str, Any], plan: Plan, idempotency: tuple[str, str] | None = None
+    engine: Engine,
+    project_id: str,
+    spec: dict[str, Any],
+    plan: Plan,
+    idempotency: tuple[str, str] | None = None,
+    created_by: str | None = None,
 ) -> Submission:
     """Write an experiment, its nodes, and the jobs not yet known, in one transaction.
 
     Jobs that are done count at once, those that run are joined, failed and cancelled ones get a fresh budget.
     idempotency: the client's key and the sha256 of the request's body; Conflict where the key came with another body.
+    created_by: the name of the token that asks.
 
     New jobs go in first, in key order, and only then are all of the plan's locked: an insertion waits for nobody but
     another submission that is still inserting, so no two transactions can wait for each other.
@@ -44,7 +50,7 @@ def submit(
             earlier = _recall(connection, project_id, idempotency, experiment_id)
             if earlier is not None:
                 return Submission(earlier, created=False, queues_ready=[])
-        _insert_experiment(connection, project_id, experiment_id, spec)
+        _insert_experiment(connection, project_id, experiment_id, spec, created_by)
         distinct = {node.key: node for node in plan.nodes}
         fresh = _insert_jobs(connection, project_id, distinct)
         rows = lock_jobs(
@@ -89,10 +95,18 @@ def _recall(connection: Connection, project_id: str, given: tuple[str, str], exp
     return earlier.experiment_id
 
 
-def _insert_experiment(connection: Connection, project_id: str, experiment_id: str, spec: dict[str, Any]) -> None:
+def _insert_experiment(
+    connection: Connection, project_id: str, experiment_id: str, spec: dict[str, Any], created_by: str | None
+) -> None:
     connection.execute(
         insert(experiments).values(
-            id=experiment_id, project_id=project_id, name=spec["name"], state="running", spec=spec, created_at=now()
+            id=experiment_id,
+            project_id=project_id,
+            name=spec["name"],
+            state="running",
+            spec=spec,
+            created_at=now(),
+            created_by=created_by,
         )
     )
     marks = [
@@ -120,13 +134,11 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
             "flops": node.flops,
             "gpus": node.gpus,
             "queue": node.running.queue,
-            "priority": node.running.priority,
-            "deadline_s": node.running.deadline_s,
-            "retries": node.running.retries,
+            **_weights(node),
         }
         for key, node in sorted(distinct.items())
     ]
-    still = {"state": "waiting", "missing": 0, "not_before": 0.0, "failures": 0, "losses": 0, "attempt": 0}
+    still = {"state": "waiting", "missing": 0, "not_before": 0.0, "spent": {}, "attempt": 0}
     put = insert_or(connection, jobs).values(
         project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **still
     )
@@ -151,13 +163,23 @@ def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: d
             "position": position,
             "name": node.name,
             "job_id": ids[node.key],
-            "priority": node.running.priority,
-            "deadline_s": node.running.deadline_s,
-            "retries": node.running.retries,
+            **_weights(node),
         }
         for position, node in enumerate(plan.nodes)
     ]
     connection.execute(insert(nodes), rows)
+
+
+def _weights(node: Node) -> dict[str, Any]:
+    """What the node wants of how its job is run (settle.WEIGHTS)."""
+    running = node.running
+    retries = {f"retries_{outcome}": allowed for outcome, allowed in running.retries.model_dump().items()}
+    return {
+        "priority": running.priority,
+        "deadline_s": running.deadline_s,
+        "backoff_s": running.backoff_s,
+        **retries,
+    }
 
 
 def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) -> None:

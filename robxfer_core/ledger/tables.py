@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 JOB_STATES = ("waiting", "ready", "running", "done", "failed", "cancelled")
+SCOPES = ("read", "submit", "admin")  # each may do what those before it may
 EXPERIMENT_STATES = ("running", "done", "failed", "cancelled")
 
 metadata = MetaData(
@@ -51,6 +52,50 @@ projects = Table(
     Column("quota", Integer),  # jobs that may run at once; none: as many as there are slots
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),  # of the token, which is itself kept nowhere
+    Column("scope", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("used_at", Double),
+    CheckConstraint("scope in ({})".format(", ".join(f"'{scope}'" for scope in SCOPES)), name="scope"),
+    UniqueConstraint("project_id", "name"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Serial, Identity(), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("project_id", Id, ForeignKey("projects.id")),  # none: nobody was known
+    Column("token_id", Id),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text),
+    Column("status", Integer),  # of the answer; none while it is not given
+    Column("address", Text),
+    Index(None, "project_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", Text),
+    UniqueConstraint("project_id", "sha256"),
+)
+
 experiments = Table(
     "experiments",
     metadata,
@@ -61,6 +106,7 @@ experiments = Table(
     Column("spec", Json, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("ended_at", Double),
+    Column("created_by", Text),  # the name of the token that submitted it; none where no token was asked for
     _state(EXPERIMENT_STATES),
     Index(None, "project_id", "id"),
     Index(None, "project_id", "name", "id"),
@@ -91,12 +137,15 @@ jobs = Table(
     Column("queue", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("deadline_s", Double, nullable=False),
-    Column("retries", Integer, nullable=False),
+    Column("retries_failed", Integer, nullable=False),
+    Column("retries_timed_out", Integer, nullable=False),
+    Column("retries_out_of_memory", Integer, nullable=False),
+    Column("retries_lost", Integer, nullable=False),
+    Column("backoff_s", Double, nullable=False),
     Column("state", String(16), nullable=False),
     Column("missing", Integer, nullable=False),  # inputs not done; kept while the job waits
     Column("not_before", Double, nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("losses", Integer, nullable=False),
+    Column("spent", Json, nullable=False),  # retries spent since it was armed, by outcome
     Column("attempt", Integer, nullable=False),  # the number of the last one: the fence
     Column("worker_id", Text),
     Column("lease_until", Double),
@@ -133,7 +182,11 @@ nodes = Table(
     Column("job_id", Id, ForeignKey("jobs.id"), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("deadline_s", Double, nullable=False),
-    Column("retries", Integer, nullable=False),
+    Column("retries_failed", Integer, nullable=False),
+    Column("retries_timed_out", Integer, nullable=False),
+    Column("retries_out_of_memory", Integer, nullable=False),
+    Column("retries_lost", Integer, nullable=False),
+    Column("backoff_s", Double, nullable=False),
     UniqueConstraint("experiment_id", "name"),
     Index(None, "job_id"),
 )
@@ -149,6 +202,8 @@ attempts = Table(
     Column("ended_at", Double),
     Column("outcome", Text),
     Column("error", Json),
+    Column("waited_s", Double),  # from when the job was ready to the claim
+    Column("publish_s", Double),  # from the child's end to the artifact
 )
 
 artifacts = Table(
@@ -162,6 +217,7 @@ artifacts = Table(
     Column("manifest", Json, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("pinned_at", Double),  # never collected while it is set
     ForeignKeyConstraint(["job_id", "attempt"], ["attempts.job_id", "attempts.number"]),
     UniqueConstraint("job_id", "attempt"),
     Index(None, "project_id", "type", "id"),

@@ -2,12 +2,32 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import Ref, Refs, Strict
 from .fields import Arch, Attack, Augment, Fraction, Precision, Schedule, Seed, Sgd, ThreatModel
 
 Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class Retries(Strict):
+    """How many further attempts a job is given after one that ended badly, by how it ended.
+
+    A preempted or stopped attempt spends none. A number in place of this is meant for `failed` and `timed_out`.
+    """
+
+    failed: int = Field(default=2, ge=0, le=20)
+    """The job raised an error, or its process died."""
+    timed_out: int = Field(default=2, ge=0, le=20)
+    """It took longer than `deadline_s`."""
+    out_of_memory: int = Field(default=0, ge=0, le=20)
+    """The device or the machine had too little memory, which another try seldom changes."""
+    lost: int = Field(default=2, ge=0, le=100)
+    """Its worker was not heard of for a lease: more often, and it is likely the job that kills its workers."""
+
+
+def _retries(value: Any) -> Any:
+    return {"failed": value, "timed_out": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Running(Strict):
@@ -19,8 +39,10 @@ class Running(Strict):
     """Higher is claimed first."""
     deadline_s: int = Field(default=7 * 24 * 3600, ge=1)
     """Seconds an attempt may take before it is killed as timed_out."""
-    retries: int = Field(default=2, ge=0, le=20)
-    """Attempts allowed after the first that ended failed, out_of_memory or timed_out."""
+    retries: Annotated[Retries, BeforeValidator(_retries)] = Retries()
+    """Further attempts by how the last one ended; a number n is `{failed: n, timed_out: n}`."""
+    backoff_s: float = Field(default=5.0, ge=0, le=3600)
+    """Seconds before the first further attempt, unless the last was lost; doubled for each after it, to 10 minutes."""
 
 
 class Job(Strict):

@@ -80,6 +80,8 @@ class ExperimentRow(Wire):
     labels: dict[str, str] = {}
     created_at: float
     ended_at: float | None = None
+    created_by: str | None = None
+    """The name of the token that submitted it; none where no token was asked for."""
     jobs: dict[str, int] = {}
     """Its jobs, counted by state."""
 
@@ -110,6 +112,10 @@ class AttemptView(Wire):
     """succeeded, failed, out_of_memory, timed_out, preempted, lost or stopped; none while it runs."""
     error: dict[str, Any] | None = None
     seconds: float | None = None
+    waited_s: float | None = None
+    """From when the job was ready to this attempt's start."""
+    publish_s: float | None = None
+    """From the end of its computation to the artifact."""
 
 
 class WaitingFor(Wire):
@@ -152,7 +158,11 @@ class JobView(Wire):
     gpus: int = 1
     priority: int = 0
     deadline_s: float
-    retries: int
+    retries: dict[str, int] = {}
+    """Further attempts allowed, by how one ended."""
+    spent: dict[str, int] = {}
+    """Of those, the spent ones."""
+    backoff_s: float = 0
     attempt: int = 0
     attempts: list[AttemptView] = []
     worker_id: str | None = None

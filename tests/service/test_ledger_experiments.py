@@ -136,7 +136,7 @@ def test_the_largest_wanted_counts(ledger):
 
     def found():
         job = jobs.job(ledger.engine, "default", ledger.job_id("a"))
-        return job.priority, job.deadline_s, job.retries
+        return job.priority, job.deadline_s, job.retries["failed"]
 
     assert found() == (7, 100, 9)
     experiments.cancel(ledger.engine, "default", high)

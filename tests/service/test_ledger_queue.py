@@ -121,6 +121,11 @@ def test_failures_spend_retries_and_back_off_doubling(ledger):
         pauses.append(float(found.waiting_for[0].detail.split()[-2]))
         ledger.set_job("a", not_before=0.0)
     assert pauses == [5, 10]
+    for outcome in ("failed", "timed_out"):  # each outcome has a budget of its own
+        assert ledger.finish(ledger.claim(), outcome)
+        assert ledger.states(experiment)["a"] == "ready"
+        ledger.set_job("a", not_before=0.0)
+    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2, "timed_out": 2}
     assert ledger.finish(ledger.claim(), "failed")
     assert ledger.state(experiment) == "running"  # the other one may still run
     ledger.drain()
@@ -137,7 +142,11 @@ def test_a_job_is_not_claimed_before_its_time(ledger):
     assert queue.sweep(ledger.engine) == ["cpu"]
 
 
-def test_out_of_memory_is_not_tried_again_as_it_is(ledger):
+def test_out_of_memory_is_not_tried_again_unless_asked(ledger):
+    asked = ledger.submit({"b": ()}, retries={"out_of_memory": 1}, backoff_s=0.0)
+    ledger.finish(ledger.claim(), "out_of_memory")
+    assert ledger.drain() == ["b"]
+    assert ledger.state(asked) == "done"
     experiment = ledger.submit({"a": ()}, retries=5)
     ledger.finish(ledger.claim(), "out_of_memory")
     assert ledger.states(experiment) == {"a": "failed"}

@@ -180,7 +180,7 @@ def test_a_killed_child_is_a_failed_attempt_and_is_tried_again(shared):
     experiment = stack.submit(epochs=ENOUGH, seed=3)
     os.kill(stack.running(worker, experiment), signal.SIGKILL)
     job = until(lambda: (row := stack.job(experiment)).state != "running" and row)
-    assert (job.state, job.failures) == ("ready", 1)
+    assert (job.state, job.spent) == ("ready", {"failed": 1})
     (first,) = stack.attempts(job.id)
     assert (first.outcome, first.error["class"]) == ("failed", "Killed")
     assert "SIGKILL" in first.error["message"]

@@ -109,7 +109,7 @@ def test_failures_say_why_and_how_many_more() -> None:
     error = {"class": "Exit", "message": "the process ended", "output": ["last [b] line"]}
     job = JobView(
         id="job_1", key="k", kind="train", recipe=1, state="failed", outcome="failed", error=error, params={},
-        queue="cpu", deadline_s=1.0, retries=0, created_at=0.0,
+        queue="cpu", deadline_s=1.0, created_at=0.0,
     )  # fmt: skip
     out = io.StringIO()
     show.failures({NAME: job}, 3, Console(file=out, markup=False, width=40))

@@ -212,9 +212,9 @@ class _Attempt:
         self.checkpoint = manifest
 
     def _publish(self) -> None:
-        claim = self.claim
+        claim, began = self.claim, time.monotonic()
         manifest = publish_folder(self.house.store, self.prefix, self.out, claim.artifact_type, claim.kind, claim.key)
-        self._own(lambda ids: queue.publish(*ids, claim.artifact_type, manifest))
+        self._own(lambda ids: queue.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
         self._forget(self.checkpoint)
 
     def _forget(self, checkpoint: dict[str, Any] | None) -> None:
