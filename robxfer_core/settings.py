@@ -1,13 +1,20 @@
-"""Every setting of the services, one class: each is read from the environment as ROBXFER_<NAME>."""
+"""Every setting of the services, one class: each is read from ROBXFER_<NAME>, or a file of that name with secrets."""
 
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import DirectoryPath, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 Seconds = Annotated[float, Field(gt=0)]
+SECRETS_DIR = Path("/run/secrets")  # where compose and Kubernetes lay secrets as files
 
 
 class Settings(BaseSettings):
@@ -17,6 +24,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("robxfer-data")
     """Folder of the embedded database, broker, store and cache; made when missing."""
+    secrets_dir: DirectoryPath | None = None
+    """Folder of files named as these variables in small letters (`robxfer_database_url`), for those that are not in the
+    environment. Unset: `/run/secrets`, where it is there."""
 
     database_url: str = Field(default="", repr=False)
     """SQLAlchemy URL: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Empty: in `data_dir`."""
@@ -36,7 +46,8 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     """Region that requests to the S3 service are signed for."""
     s3_public_endpoint: str = ""
-    """Host and port under which clients reach the S3 service; links are signed for it. Empty: `s3_endpoint`."""
+    """Host and port under which clients reach the S3 service; they are sent there by signed links. Empty: files go
+    through the API."""
     s3_public_secure: bool | None = None
     """Whether download links are https. Unset: as `s3_secure`."""
 
@@ -81,6 +92,17 @@ class Settings(BaseSettings):
     heartbeat_s: Seconds = 5.0
     """Seconds between a worker's reports that it is alive."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, _secrets_dir())
+
     @field_validator("queues", "gpus", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -105,3 +127,8 @@ class Settings(BaseSettings):
                 f"{self.slots} slots of {self.gpus_per_slot} need more GPUs than the {len(self.gpus)} given"
             )
         return self
+
+
+def _secrets_dir() -> Path | None:
+    folder = Path(os.environ.get("ROBXFER_SECRETS_DIR") or SECRETS_DIR)
+    return folder if folder.is_dir() else None

@@ -2,6 +2,17 @@
 
 from .manifest import Corrupt, describe, fetch_manifest, publish_folder
 from .opening import open_store
+from .s3 import S3Store
 from .store import Missing, Store, check_name
 
-__all__ = ["Corrupt", "Missing", "Store", "check_name", "describe", "fetch_manifest", "open_store", "publish_folder"]
+__all__ = [
+    "Corrupt",
+    "Missing",
+    "S3Store",
+    "Store",
+    "check_name",
+    "describe",
+    "fetch_manifest",
+    "open_store",
+    "publish_folder",
+]

@@ -21,14 +21,18 @@ GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
 
 
 class S3Store:
-    """Objects of one bucket below a prefix. Links are signed for the endpoint that clients reach, without asking it."""
+    """Objects of one bucket below a prefix.
+
+    Links are signed for the endpoint that clients reach, without asking it; where none is named, there are none.
+    """
 
     def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
         self.bucket = bucket
         self.prefix = f"{check_name(prefix)}/" if prefix else ""
         self.client = _client(settings, settings.s3_endpoint, settings.s3_secure)
         secure = settings.s3_secure if settings.s3_public_secure is None else settings.s3_public_secure
-        self.public = _client(settings, settings.s3_public_endpoint or settings.s3_endpoint, secure)
+        public = settings.s3_public_endpoint
+        self.public = _client(settings, public, secure) if public else None
 
     def _key(self, name: str) -> str:
         return self.prefix + check_name(name)
@@ -63,7 +67,16 @@ class S3Store:
 
         return pieces()
 
+    def make_bucket(self) -> bool:
+        """Make the bucket; False where it is there."""
+        if self.client.bucket_exists(self.bucket):
+            return False
+        self.client.make_bucket(self.bucket)
+        return True
+
     def sign(self, name: str, filename: str, seconds: int) -> str | None:
+        if self.public is None:
+            return None
         disposition = f'attachment; filename="{check_name(filename)}"'
         return self.public.presigned_get_object(
             self.bucket,

@@ -73,6 +73,7 @@ class S3:
             "s3_access_key": self.access_key,
             "s3_secret_key": self.secret_key,
             "s3_secure": False,
+            "s3_public_endpoint": self.endpoint,
         }
 
 

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 from minio.error import S3Error
 
-from robxfer_core.artifacts import Corrupt, Missing, Store, fetch_manifest, open_store, publish_folder
+from robxfer_core.artifacts import Corrupt, Missing, S3Store, Store, fetch_manifest, open_store, publish_folder
 from robxfer_core.settings import Settings
 
 from . import servers
@@ -82,6 +82,18 @@ def test_links_are_signed_for_the_endpoint_that_clients_reach(service):
     parts = urlsplit(link or "")
     assert (parts.scheme, parts.netloc, parts.path) == ("https", "files.example.org", "/robxfer-test/kept/here/p/j/2/a")
     assert parse_qs(parts.query)["X-Amz-Expires"] == ["60"]
+
+
+def test_without_a_public_endpoint_there_are_no_links(service):
+    settings = Settings(**(service.settings() | {"s3_public_endpoint": ""}))
+    assert open_store(settings.store_url, settings).sign("p/j/2/a", "a", 60) is None
+
+
+def test_a_bucket_is_made_once(service):
+    settings = Settings(**(service.settings() | {"store_url": "s3://another/kept"}))
+    store = open_store(settings.store_url, settings)
+    assert isinstance(store, S3Store)
+    assert [store.make_bucket(), store.make_bucket()] == [True, False]
 
 
 @pytest.mark.parametrize("wrong", [{"s3_secret_key": "wrong"}, {"s3_access_key": "", "s3_secret_key": ""}])

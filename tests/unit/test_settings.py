@@ -42,3 +42,19 @@ def test_secrets_are_not_shown():
 def test_slots_need_their_gpus():
     with pytest.raises(ValidationError, match="more GPUs than the 1 given"):
         Settings(slots=2, gpus=[0])
+
+
+def test_secrets_may_be_files(monkeypatch, tmp_path):
+    (tmp_path / "robxfer_database_url").write_text("postgresql+psycopg://u:hush@h/d\n")
+    (tmp_path / "robxfer_s3_secret_key").write_text("of the file")
+    monkeypatch.setenv("ROBXFER_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("ROBXFER_S3_SECRET_KEY", "of the environment")
+    settings = Settings()
+    assert settings.database_url == "postgresql+psycopg://u:hush@h/d"
+    assert settings.s3_secret_key.get_secret_value() == "of the environment"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROBXFER_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(ValidationError, match="secrets_dir"):
+        Settings()

@@ -201,6 +201,32 @@ def migrate() -> None:
         sys.exit(UNREACHABLE)
 
 
+@app.command("make-bucket")
+def make_bucket() -> None:
+    """Make the bucket of the settings (ROBXFER_STORE_URL) where it is not there yet."""
+    from minio.error import S3Error
+    from urllib3.exceptions import HTTPError
+
+    from robxfer_core.artifacts import S3Store, open_store
+    from robxfer_core.settings import Settings
+
+    settings = Settings()
+    try:
+        store = open_store(settings.store_url, settings)
+    except ValueError as error:
+        errors.print(f"ROBXFER_STORE_URL: {error}", style="red", highlight=False)
+        sys.exit(WRONG)
+    if not isinstance(store, S3Store):
+        errors.print(f"ROBXFER_STORE_URL is {settings.store_url}, which needs no bucket", highlight=False)
+        return
+    try:
+        made = store.make_bucket()
+    except (S3Error, HTTPError) as error:
+        errors.print(f"could not make the bucket {store.bucket}: {error}", style="red", highlight=False)
+        sys.exit(UNREACHABLE)
+    console.print(f"the bucket {store.bucket} is {'made' if made else 'there'}", highlight=False)
+
+
 def main() -> None:
     """Entry point: errors become a message and an exit status."""
     stamina.instrumentation.set_on_retry_hooks([])  # what comes of it in the end is said; each try is not

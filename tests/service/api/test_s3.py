@@ -34,3 +34,17 @@ def test_files_come_by_a_signed_link(tmp_path: Path, serve: Callable[..., Any], 
         assert httpx2.get(f"{service.url}/readyz").status_code == 200
         policy = httpx2.get(f"{service.url}/").headers["content-security-policy"]
         assert f"img-src 'self' {s3.endpoint}" in policy
+
+
+def test_without_a_public_endpoint_files_go_through_the_api(
+    tmp_path: Path, serve: Callable[..., Any], small: Callable[..., Any]
+) -> None:
+    data = bytes(range(256)) * 20_000
+    with servers.s3(tmp_path / "s3") as s3:
+        own = s3.settings() | {"s3_public_endpoint": ""}
+        with serve(tmp_path / "data", **own) as service, service.client() as client:
+            client.submit(yaml.safe_dump(small(seeds=(0,))).encode())
+            service.publish(service.claim(), {"train/x.npz": data})
+            artifact = client.datasets().artifacts.items[0]
+            answer = httpx2.get(f"{service.url}/v1/artifacts/{artifact.id}/files/train/x.npz")
+            assert (answer.status_code, answer.content) == (200, data)

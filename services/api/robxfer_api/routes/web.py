@@ -24,7 +24,7 @@ async def experiment(ctx: Ctx, id: str) -> FileResponse:
 def _page(ctx: Ctx, name: str) -> FileResponse:
     # Figures may come by redirect from the S3 service; everything else is ours alone.
     settings = ctx.settings
-    images = f" {settings.s3_public_endpoint or settings.s3_endpoint}" if settings.store_url.startswith("s3:") else ""
+    images = f" {settings.s3_public_endpoint}" if settings.store_url.startswith("s3:") else ""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         f"img-src 'self'{images}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
