@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,10 @@ def _attacked(
 
 
 def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
-    """Clean accuracy and accuracy under PGD at each eps, with each image's outcome, on a data set's test split."""
+    """Clean accuracy and accuracy under PGD at each eps, with each image's outcome, on a data set's test split.
+
+    Resumes from the last finished level, and ends as if it had not been interrupted.
+    """
     model, folder = inputs.one("model").path, inputs.one("dataset").path
     network = models.load(model).to(run.device)
     data = load(folder, "test")
@@ -93,8 +97,19 @@ def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
             f"max_images: the outcomes of {len(y)} images at {len(levels)} levels take {room:.0f} bytes of a result, "
             f"which has room for {RESULT_BYTES}; evaluate fewer images or split the levels over jobs"
         )
-    right: list[Tensor] = []
-    for done, eps in enumerate(levels):
+    right: list[Tensor] = []  # of each level that is done
+    if run.resume is not None:
+        right += torch.from_numpy(np.load(run.resume / "right.npy", allow_pickle=False))
+
+    def save(folder: Path) -> None:
+        np.save(folder / "right.npy", torch.stack(right).numpy() if right else np.zeros((0, len(y)), bool))
+
+    def progress(images: int) -> None:
+        run.progress(len(right) * len(y) + images, len(levels) * len(y), "images")
+        if run.checkpoint_due():
+            run.checkpoint(save)
+
+    for done, eps in list(enumerate(levels))[len(right) :]:
         outcome = correct(
             network,
             x,
@@ -103,7 +118,7 @@ def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
             spec.attack,
             seed=derive(spec.seed, "attack"),  # the same at every eps: levels are compared on the same draws
             precision=spec.precision,
-            progress=lambda images, done=done: run.progress(done * len(y) + images, len(levels) * len(y), "images"),
+            progress=progress,
         )
         right.append(outcome)
         run.metric("accuracy", done, share(outcome))

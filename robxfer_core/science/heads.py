@@ -6,7 +6,8 @@ without dampening, weight decay on weights and bias alike, a last batch that may
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,39 @@ class Trained:
         return (x @ weight.T + bias).argmax(1)
 
 
+@dataclass
+class Group:
+    """Heads that train together, between two epochs."""
+
+    weights: Tensor
+    """[H, r + 1, K], of the features as each head sees them; the last row is the bias."""
+    velocity: Tensor
+    losses: list[Tensor] = field(default_factory=list)
+    """[H] for each epoch done, as `right`: accuracies on the test images."""
+    right: list[Tensor] = field(default_factory=list)
+    correct: Tensor = field(default_factory=lambda: torch.empty(0))
+    """[H, m] after the last epoch done, as `first` after the first."""
+    first: Tensor = field(default_factory=lambda: torch.empty(0))
+    early: Tensor = field(default_factory=lambda: torch.empty(0))
+    """[H, r + 1, K] after the first epoch, for the features as given."""
+
+    def to(self, device: str) -> "Group":
+        """The same on a device."""
+        moved: dict[str, Any] = {
+            name: [each.to(device) for each in value] if isinstance(value, list) else value.to(device)
+            for name, value in vars(self).items()
+        }
+        return Group(**moved)
+
+
+@dataclass
+class State:
+    """What `train_heads` goes on from: the groups that are done, in their order, and the one that is not."""
+
+    done: list[list[Trained]] = field(default_factory=list)
+    group: Group | None = None
+
+
 @dataclass(frozen=True)
 class Images:
     """Features [n, r] float32 and labels [n] int64, on the device to train on."""
@@ -87,17 +121,19 @@ def train_heads(
     momentum: float = 0.9,
     schedule: Schedule | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    state: State | None = None,
 ) -> list[Trained]:
     """Train every head; those with equally many images together, so that an epoch is an epoch for each of them.
 
     The result depends on a head alone, up to the rounding of sums, not on those it is trained with. `progress` is told
-    of epochs done and in all, a group's one after another's.
+    of epochs done and in all, a group's one after another's. `state` is kept up to date by the epoch, so that
+    `progress` may save it; a later call with the same heads and that state goes on from there, to the same bits.
     """
     groups: dict[int, list[int]] = {}
     for index, head in enumerate(heads):
         groups.setdefault(len(head.images), []).append(index)
-    trained: dict[int, Trained] = {}
-    for done, members in enumerate(groups.values()):
+    state = state or State()
+    for before, members in list(enumerate(groups.values()))[len(state.done) :]:
         results = _train_group(
             train,
             test,
@@ -107,9 +143,12 @@ def train_heads(
             batch_size,
             momentum,
             schedule or Schedule(kind="constant"),
-            lambda epoch, before=done: progress(before * epochs + epoch, len(groups) * epochs),
+            lambda epoch, before=before: progress(before * epochs + epoch, len(groups) * epochs),
+            state,
         )
-        trained.update(zip(members, results, strict=True))
+        state.done, state.group = [*state.done, results], None
+    indices = [index for members in groups.values() for index in members]
+    trained = dict(zip(indices, [head for group in state.done for head in group], strict=True))
     return [trained[index] for index in range(len(heads))]
 
 
@@ -123,6 +162,7 @@ def _train_group(
     momentum: float,
     schedule: Schedule,
     progress: Callable[[int], None],
+    state: State,
 ) -> list[Trained]:
     device, count, n, width = train.x.device, len(heads), len(heads[0].images), train.x.shape[1]
     x, test_x = _with_ones(train.x), _with_ones(test.x)
@@ -130,15 +170,16 @@ def _train_group(
     shift, scale = _standardisation(train.x, heads)
     lr = torch.tensor([head.lr for head in heads], device=device).view(-1, 1, 1)
     decay = torch.tensor([head.weight_decay for head in heads], device=device).view(-1, 1, 1)
-    weights = torch.stack([_start(head.seed, width, classes) for head in heads]).to(device)  # [H, r + 1, K]
-    velocity = torch.zeros_like(weights)
+    if state.group is None:
+        start = torch.stack([_start(head.seed, width, classes) for head in heads]).to(device)
+        state.group = Group(start, torch.zeros_like(start))
+    group = state.group
+    weights, velocity = group.weights, group.velocity
     minus_one = torch.full((count, batch_size, 1), -1.0, device=device)
     chunk = max(1, CHUNK // (count * (width + 1) * batch_size)) * batch_size
     steps = -(-n // batch_size)
-    losses, right = [], []
-    first = correct = early = torch.empty(0)
-    step = 0
-    for epoch in range(epochs):
+    for epoch in range(len(group.losses), epochs):
+        step = epoch * steps
         order = images.gather(1, _orders(heads, n, epoch)).to(device, non_blocking=True)
         log_likelihoods = []
         for picked in order.split(chunk, dim=1):
@@ -152,23 +193,23 @@ def _train_group(
                 velocity.baddbmm_(xb.mT, gradient, beta=momentum, alpha=1 / size).addcmul_(weights, decay)
                 weights.addcmul_(velocity, lr, value=-rate(schedule, step / (epochs * steps)))
                 step += 1
-        losses.append(-torch.cat(log_likelihoods, 1).mean((1, 2)))
+        group.losses.append(-torch.cat(log_likelihoods, 1).mean((1, 2)))
         folded = _folded(weights, shift, scale)
-        correct = _predict(test_x, folded) == test.y
-        right.append(correct.float().mean(1))
+        group.correct = _predict(test_x, folded) == test.y
+        group.right.append(group.correct.float().mean(1))
         if epoch == 0:
-            first, early = correct, folded.cpu()
+            group.first, group.early = group.correct, folded
         progress(epoch + 1)
-    final = _folded(weights, shift, scale).cpu()
-    curves = zip(torch.stack(losses, 1).tolist(), torch.stack(right, 1).tolist(), strict=True)
+    final, early = _folded(weights, shift, scale).cpu(), group.early.cpu()
+    curves = zip(torch.stack(group.losses, 1).tolist(), torch.stack(group.right, 1).tolist(), strict=True)
     return [
         Trained(
             *_weight_and_bias(final[index]),
             _weight_and_bias(early[index]),
             loss,
             accuracy,
-            first[index].cpu(),
-            correct[index].cpu(),
+            group.first[index].cpu(),
+            group.correct[index].cpu(),
         )
         for index, (loss, accuracy) in enumerate(curves)
     ]

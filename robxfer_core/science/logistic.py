@@ -8,6 +8,7 @@ in the principal axes of x, where the Hessian's block of class k is near to the 
 the mean of p_k (1 - p_k): with that as preconditioner a Newton step takes few conjugate gradients.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -152,12 +153,21 @@ class Asymptote:
 
 
 def asymptote(
-    x: Tensor, y: Tensor, fit: Tensor, held: Tensor, test_x: Tensor, test_y: Tensor, classes: int, standardised: bool
+    x: Tensor,
+    y: Tensor,
+    fit: Tensor,
+    held: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    classes: int,
+    standardised: bool,
+    between: Callable[[], None] = lambda: None,
 ) -> Asymptote:
     """What a linear head tends to on features x [n, r]: the penalty is chosen by fitting on x[fit], scored on x[held].
 
     Raw features are divided by one number, the root of their mean variance, so that one grid of penalties suits every
-    network; standardised ones each by their own deviation. Where penalties tie, the strongest wins.
+    network; standardised ones each by their own deviation. Where penalties tie, the strongest wins. `between` is called
+    after each penalty's solution.
     """
     seen, unseen = _scaled(x[fit], standardised, x[fit]), _scaled(x[fit], standardised, x[held])
     at = axes(seen)
@@ -168,6 +178,7 @@ def asymptote(
         solution = solve(at, y[fit], classes, l2, solution, tolerance=1e-4)
         predicted = (at.place(unseen) @ solution.weights).argmax(1)
         scores[l2] = float((predicted == y[held]).double().mean())
+        between()
     best = max(PENALTIES, key=scores.__getitem__)
     at = axes(_scaled(x, standardised, x))
     solution = solve(at, y, classes, best)

@@ -108,7 +108,9 @@ class LocalRun(Run):
         self.lines: list[str] = []
         self.done: tuple[int, int, str] | None = None
         self.saved: Path | None = None
-        self._stop_at, self._asked = stop_at, 0
+        self.asked = 0
+        """How often `checkpoint_due` was."""
+        self._stop_at = stop_at
 
     def progress(self, done: int, total: int, unit: str) -> None:
         self.done = (done, total, unit)
@@ -120,13 +122,13 @@ class LocalRun(Run):
         self.lines.append(line)
 
     def checkpoint_due(self) -> bool:
-        self._asked += 1
-        return self._asked == self._stop_at
+        self.asked += 1
+        return self.asked == self._stop_at
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
-        folder = self.folder / f"checkpoint-{self._asked}"
+        folder = self.folder / f"checkpoint-{self.asked}"
         folder.mkdir()
         write(folder)
         self.saved = folder
-        if self._asked == self._stop_at:
+        if self.asked == self._stop_at:
             raise Preempted

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from .attack import evaluating
 from .data.artifact import load, to_unit
 from .data.subset import stratified_order, stratified_split
 from .evaluate import packed, share
-from .heads import Head, Images, Trained, train_heads
+from .heads import Head, Images, State, Trained, train_heads
 from .logistic import asymptote
 from .precision import autocast
 from .run import Inputs, Run
 from .seeds import derive
+from .transfer_state import TransferState
 
 BATCH = 256
 RESULT_BYTES = 60 * 1024
@@ -30,23 +32,35 @@ RESULT_BYTES = 60 * 1024
 def features(spec: Features, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Leave R(x) of both splits: {train,test}_x.npy, float32 [n, r], and {train,test}_y.npy, int64 [n].
 
-    Raises ValueError where the images do not fit the network, FloatingPointError naming split and image where R(x) is
-    not finite.
+    Resumes from its last checkpoint. Raises ValueError where the images do not fit the network, FloatingPointError
+    naming split and image where R(x) is not finite.
     """
     network = models.load(inputs.one("model").path).to(run.device)
     splits = {split: load(inputs.one("dataset").path, split) for split in ("train", "test")}
+    represented: dict[str, list[Tensor]] = {split: [] for split in splits}
+    for split, parts in represented.items():
+        if run.resume is not None and (run.resume / f"{split}.npy").exists():
+            parts += torch.from_numpy(np.load(run.resume / f"{split}.npy", allow_pickle=False)).split(BATCH)
+
+    def save(folder: Path) -> None:
+        for split, parts in represented.items():
+            if parts:
+                np.save(folder / f"{split}.npy", torch.cat(parts).numpy())
+
     total = sum(len(data.x) for data in splits.values())
-    done = 0
+    done = sum(len(part) for parts in represented.values() for part in parts)
     with evaluating(network), torch.no_grad():
         for split, data in splits.items():
-            parts: list[Tensor] = []
-            for images in data.x.split(BATCH):
+            parts = represented[split]
+            for images in data.x.split(BATCH)[len(parts) :]:
                 with autocast(network.mean.device, spec.precision):
-                    represented = network.represent(to_unit(images.to(run.device))).float().cpu()
-                _check_finite(represented, split, BATCH * len(parts))
-                parts.append(represented)
+                    found = network.represent(to_unit(images.to(run.device))).float().cpu()
+                _check_finite(found, split, BATCH * len(parts))
+                parts.append(found)
                 done += len(images)
                 run.progress(done, total, "images")
+                if run.checkpoint_due():
+                    run.checkpoint(save)
             np.save(run.out / f"{split}_x.npy", torch.cat(parts).numpy())
             np.save(run.out / f"{split}_y.npy", data.y.numpy())
     train, test = splits["train"], splits["test"]
@@ -73,7 +87,8 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Learning curves of linear heads on features, a tuned head, and what heads tend to (`logistic.asymptote`).
 
     The curves share one learning rate and weight decay: for each training-set size, raw and standardised features. The
-    tuned head's are chosen on a validation part of the training split; no choice sees the test split.
+    tuned head's are chosen on a validation part of the training split; no choice sees the test split. Resumes from its
+    checkpoint at the very epoch, bit for bit.
     """
     found = inputs.one("features")
     about = json.loads((found.path / "result.json").read_text())
@@ -96,8 +111,17 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     fit, held = map(torch.from_numpy, stratified_split(labels, spec.validation, derive(spec.seed, "validation")))
     candidates = [Head(fit, lr, decay, spec.seed) for lr in spec.tune_lr for decay in spec.tune_weight_decay]
     passes = spec.epochs * (len(sizes) + 2)  # over the curves' sizes, then the candidates, then the best of them
+    state = TransferState() if run.resume is None else TransferState.restore(run.resume, run.device)
 
-    def learn(heads: list[Head], scored: Images, before: int) -> list[Trained]:
+    def pause() -> None:
+        if run.checkpoint_due():
+            run.checkpoint(state.save)
+
+    def learn(heads: list[Head], scored: Images, before: int, state: State) -> list[Trained]:
+        def progress(done: int, _: int) -> None:
+            run.progress(before * spec.epochs + done, passes, "epochs")
+            pause()
+
         return train_heads(
             train,
             scored,
@@ -107,30 +131,33 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
             batch_size=spec.batch_size,
             momentum=spec.momentum,
             schedule=spec.schedule,
-            progress=lambda done, _: run.progress(before * spec.epochs + done, passes, "epochs"),
+            progress=progress,
+            state=state,
         )
 
-    learnt = learn(curves, test, 0)
+    learnt = learn(curves, test, 0, state.curves)
     _check_losses(curves, learnt)
     for epoch, accuracy in enumerate(learnt[-2].test):
         run.metric("test_accuracy", epoch, accuracy)
     unseen = Images(train.x[held.to(run.device)], train.y[held.to(run.device)])
     # A candidate that diverges is none to choose, but no reason to give up the others.
-    tried = [head.test[-1] if _learnt(head) else 0.0 for head in learn(candidates, unseen, len(sizes))]
+    candidates_learnt = learn(candidates, unseen, len(sizes), state.candidates)
+    tried = [head.test[-1] if _learnt(head) else 0.0 for head in candidates_learnt]
     best = max(range(len(tried)), key=tried.__getitem__)
     chosen = candidates[best]
     whole = [Head(order, chosen.lr, chosen.weight_decay, spec.seed)]
-    (tuned,) = learn(whole, test, len(sizes) + 1)
+    (tuned,) = learn(whole, test, len(sizes) + 1, state.best)
     _check_losses(whole, [tuned])
+    parts = fit.to(run.device), held.to(run.device)
+    for name in ("raw", "standardised"):
+        if name not in state.asymptote:
+            state.asymptote[name] = _asymptote(train, test, *parts, classes, name == "standardised", pause)
     return {
         "model": about["model"],
         "data": about["data"],
         "features_key": found.key,
         "curves": [_curve(head, trained, clean) for head, trained in zip(curves, learnt, strict=True)],
-        "asymptote": {
-            name: _asymptote(train, test, fit.to(run.device), held.to(run.device), classes, name == "standardised")
-            for name in ("raw", "standardised")
-        },
+        "asymptote": state.asymptote,
         "tuned": {
             "best": {"lr": chosen.lr, "weight_decay": chosen.weight_decay},
             "validation": _short(tried[best]),
@@ -197,9 +224,15 @@ def _curve(head: Head, trained: Trained, clean: Images | None) -> dict[str, Any]
 
 
 def _asymptote(
-    train: Images, test: Images, fit: Tensor, held: Tensor, classes: int, standardised: bool
+    train: Images,
+    test: Images,
+    fit: Tensor,
+    held: Tensor,
+    classes: int,
+    standardised: bool,
+    between: Callable[[], None],
 ) -> dict[str, Any]:
-    found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised)
+    found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised, between)
     return {
         "test": _short(share(found.correct)),
         "l2": found.l2,

@@ -15,7 +15,7 @@ from robxfer_core.science.attack import pgd
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.evaluate import correct, evaluate, level_name, rises
 from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
 from robxfer_core.science.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
@@ -45,6 +45,18 @@ def spec_of(**params: Any) -> Evaluate:
 
 def unpacked(bits: str, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))[:n].astype(bool)
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_an_interrupted_run_ends_as_one_that_was_not(inputs: Inputs, stop_at: int) -> None:
+    whole, stopped = LocalRun(), LocalRun(stop_at=stop_at)
+    expected = evaluate(spec_of(), inputs, whole)
+    with pytest.raises(Preempted):
+        evaluate(spec_of(), inputs, stopped)
+    last = LocalRun(resume=stopped.saved)
+    assert evaluate(spec_of(), inputs, last) == expected
+    assert whole.metrics == stopped.metrics | last.metrics
+    assert last.asked == 4 - stop_at  # of three levels, of one batch each, the one interrupted is made again
 
 
 def test_counts_each_image_at_each_level(inputs: Inputs) -> None:

@@ -14,7 +14,7 @@ from robxfer_core.science.data.artifact import Batch, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.heads import Head, Images, train_heads
 from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Arch, Schedule, ThreatModel
 
@@ -117,6 +117,28 @@ def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     assert (runs[0].out / "result.json").read_bytes() == (runs[1].out / "result.json").read_bytes()
 
 
+@pytest.mark.parametrize("stops", [(1, 1, 1), (7, 13, 2), (6, 25, 3), (29, 1), (33,), (35,), (38,)])
+def test_an_interrupted_run_ends_byte_for_byte_as_one_that_was_not(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    """Stopped in each stage, and between two: 3 curves and 2 more of 6 epochs, 2 asymptotes of 4 penalties."""
+    features = written(tmp_path / "f")
+    params = {"features": KEY, "epochs": 6, "batch_size": 32, "sizes": [30, 90]}
+    inputs = Inputs({"features": [features], "clean": [features]})
+
+    def run(name: str, **how: Any) -> LocalRun:
+        made = LocalRun(tmp_path / name, **how)
+        compute("transfer", params | {"clean": KEY}, inputs, made)
+        return made
+
+    whole, resume = run("whole"), None
+    for number, stop_at in enumerate(stops):
+        with pytest.raises(Preempted):
+            run(f"stopped-{number}", resume=resume, stop_at=stop_at)
+        (resume,) = (tmp_path / f"stopped-{number}").glob("checkpoint-*")
+    last = run("last", resume=resume)
+    assert last.asked < whole.asked
+    assert (last.out / "result.json").read_bytes() == (whole.out / "result.json").read_bytes()
+
+
 def test_the_largest_usual_result_has_room(tmp_path: Path) -> None:
     features = written(tmp_path / "f", n=404, m=1000, classes=101)
     _, run = transferred(features, tmp_path / "r", epochs=150, sizes=[101, 202, 303], batch_size=404)
@@ -207,6 +229,21 @@ def test_features_are_the_representation(tmp_path: Path, images: Input) -> None:
         torch.testing.assert_close(torch.from_numpy(x), expected, rtol=1e-4, atol=1e-5)
         assert y.tolist() == [place % 3 for place in range(n)]
     transferred(Input(run.out, KEY), tmp_path / "transfer")
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_interrupted_features_are_those_of_one_run(tmp_path: Path, images: Input, stop_at: int) -> None:
+    inputs = Inputs({"model": [network(tmp_path / "model")], "dataset": [images]})
+    params = {"model": KEY, "dataset": KEY}
+    whole, stopped = LocalRun(tmp_path / "whole"), LocalRun(tmp_path / "stopped", stop_at=stop_at)
+    compute("features", params, inputs, whole)
+    with pytest.raises(Preempted):
+        compute("features", params, inputs, stopped)
+    last = LocalRun(tmp_path / "last", resume=stopped.saved)
+    compute("features", params, inputs, last)
+    assert last.asked == 3 - stop_at  # two batches of the 300 training images, one of the 7 test images
+    for path in whole.out.iterdir():
+        assert (last.out / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_network_that_gives_nan_is_named(tmp_path: Path, images: Input) -> None:
