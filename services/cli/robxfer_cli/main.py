@@ -164,12 +164,18 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
 
 
 @app.command()
-def worker() -> None:
+def worker(check: Annotated[bool, typer.Option(help="only ask whether this host's worker lives")] = False) -> None:
     """Run a worker by the settings of the environment (ROBXFER_*)."""
     from robxfer_core.settings import Settings
+    from robxfer_worker.folders import marked
+
+    settings = Settings()
+    if check:  # often asked: without what working takes to import
+        assert settings.work_dir is not None
+        raise typer.Exit(0 if marked(settings.work_dir) else FAILED)
     from robxfer_worker.worker import main as work
 
-    raise typer.Exit(work(Settings()))
+    raise typer.Exit(work(settings))
 
 
 @app.command()
@@ -290,7 +296,7 @@ def _read(spec: Path) -> bytes:
     try:
         return spec.read_bytes()
     except OSError as error:
-        errors.print(f"{spec}: {error.strerror}", style="red", highlight=False)
+        errors.print(f"{spec}: {error.strerror}", style="red", highlight=False, soft_wrap=True)
         sys.exit(WRONG)
 
 
@@ -299,7 +305,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        errors.print(f"{folder}: {error.strerror}", style="red", highlight=False)
+        errors.print(f"{folder}: {error.strerror}", style="red", highlight=False, soft_wrap=True)
         sys.exit(WRONG)
 
 

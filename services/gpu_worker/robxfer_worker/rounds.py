@@ -20,8 +20,9 @@ SCAN_S = 60.0  # seconds between looks for new data sets
 class Rounds(threading.Thread):
     """Runs until `stop`. A round that fails, as when the database is away, is logged and made again."""
 
-    def __init__(self, house: House, worker_id: str, slots: Slots) -> None:
+    def __init__(self, house: House, worker_id: str, slots: Slots, mark: Callable[[], None]) -> None:
         super().__init__(name="rounds", daemon=True)
+        self._mark = mark  # called at each round, whether the database answers or not
         self._house, self._id, self._slots = house, worker_id, slots
         self._stopped = threading.Event()
         self._log = structlog.get_logger().bind(worker=worker_id)
@@ -32,6 +33,7 @@ class Rounds(threading.Thread):
         settings = self._house.settings
         beats = sweeps = float("-inf")
         while not self._stopped.is_set():
+            self._mark()
             at = time.monotonic()
             if at - beats >= settings.heartbeat_s:
                 beats = at

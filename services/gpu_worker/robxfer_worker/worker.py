@@ -37,10 +37,10 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
     _log_to_stderr()
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     places = Slots(make_slots(settings))
-    with _house(settings) as house:
+    with _house(settings) as (house, work):
         house.forks.start()
         app = make_worker_app(house, worker_id, places)
-        rounds = Rounds(house, worker_id, places)
+        rounds = Rounds(house, worker_id, places, work.mark)
 
         def on_ready(**_: Any) -> None:
             rounds.report()  # before it says that it is ready: specs are checked against what it can read
@@ -83,7 +83,7 @@ def make_slots(settings: Settings) -> list[Slot]:
 
 
 @contextmanager
-def _house(settings: Settings) -> Iterator[House]:
+def _house(settings: Settings) -> Iterator[tuple[House, OwnFolder]]:
     assert settings.work_dir is not None
     assert settings.cache_dir is not None
     work, cache = OwnFolder(settings.work_dir), OwnFolder(settings.cache_dir)
@@ -91,7 +91,7 @@ def _house(settings: Settings) -> Iterator[House]:
     engine = connect(settings.database_url)
     forks = ForkServer(settings.cpu_threads)
     try:
-        yield House(
+        house = House(
             settings=settings,
             engine=engine,
             store=open_store(settings.store_url, settings),
@@ -100,6 +100,7 @@ def _house(settings: Settings) -> Iterator[House]:
             work=work.path,
             draining=threading.Event(),
         )
+        yield house, work
     finally:
         forks.stop()
         engine.dispose()
