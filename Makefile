@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+ROUNDS ?= 10
 SOURCES := robxfer_core services migrations tests benchmarks docs
 
-.PHONY: demo test lint types imports slow peers bench clean
+.PHONY: demo test lint types imports slow peers chaos bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
@@ -29,6 +30,9 @@ slow: .venv/.dev  ## Tests that take minutes
 peers: .venv/.dev  ## Compare the attacks with torchattacks
 	$(PIP) torchattacks==3.3.0 --no-deps
 	$(BIN)/python -m pytest -m peers
+
+chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS)
 
 bench: .venv/.dev  ## Speed, measured
 	$(BIN)/python -m benchmarks

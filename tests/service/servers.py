@@ -1,14 +1,12 @@
 """Real servers for tests, installed by pip, each started and ended by the test that owns it."""
 
 import contextlib
-import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import urllib3
-from minio import Minio
-
 from robxfer_core.settings import Settings
+
+from .killable import children_of, seaweedfs
+
+ROOT = Path(__file__).parents[2]
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0, pause: float = 0.05) -> Any:
@@ -80,60 +79,13 @@ class S3:
 @contextmanager
 def s3(folder: Path) -> Iterator[S3]:
     """SeaweedFS, serving S3 on 127.0.0.1; it refuses whoever is not its one identity."""
-    folder.mkdir(parents=True, exist_ok=True)
-    http = free_ports(4)
-    ports = {"master": http[0], "volume": http[1], "filer": http[2], "s3": http[3]}
-    options = [f"-{name}.port={port}" for name, port in ports.items()]
-    options += [f"-{name}.port.grpc={port}" for name, port in zip(ports, free_ports(4), strict=True)]
-    access, secret = "tester", "a-secret-of-the-test"
-    identity = {
-        "name": "tester",
-        "credentials": [{"accessKey": access, "secretKey": secret}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}))
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                str(Path(sysconfig.get_path("scripts")) / "weed"),
-                "server",
-                f"-dir={folder}",
-                "-ip=127.0.0.1",
-                "-s3",
-                f"-s3.config={config}",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                "-volume.max=20",
-                "-volume.preStopSeconds=0",
-                "-master.volumeSizeLimitMB=64",
-                *options,
-            ],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    endpoint = f"127.0.0.1:{ports['s3']}"
-    quick = urllib3.PoolManager(retries=False, timeout=5)
-    client = Minio(endpoint, access, secret, secure=False, region="us-east-1", http_client=quick)
-
-    def ready() -> bool:
-        assert process.poll() is None, (folder / "weed.log").read_text()[-2000:]
-        with contextlib.suppress(Exception):
-            if not client.bucket_exists("robxfer-test"):
-                client.make_bucket("robxfer-test")
-            client.put_object("robxfer-test", "probe", io.BytesIO(), 0)
-            client.remove_object("robxfer-test", "probe")
-            return True
-        return False
-
+    service = ("tester", "a-secret-of-the-test", "robxfer-test")
+    server, endpoint = seaweedfs(folder, free_ports(8), *service)
     try:
-        until(ready, 60)
-        yield S3(endpoint, access, secret, "robxfer-test")
+        server.start()
+        yield S3(endpoint, *service)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        server.kill()
 
 
 @dataclass
@@ -164,19 +116,15 @@ class Worker:
         """The process ids of the jobs that it runs."""
         return children_of(self.fork_server())
 
+    def kill(self) -> None:
+        """End it by SIGKILL, alone: what it started has to see to itself."""
+        self.process.kill()
+        self.process.wait()
+
     def drain(self, seconds: float = 60.0) -> int:
         """Ask it to end, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
-
-
-def children_of(pid: int) -> list[int]:
-    """The child processes of a process, whichever of its threads started them."""
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread, or all of it, has ended
-            found += [int(each) for each in thread.read_text().split()]
-    return found
 
 
 def alive(pid: int) -> bool:
@@ -199,30 +147,39 @@ def group_alive(group: int) -> bool:
 @contextmanager
 def worker(settings: Settings, folder: Path, **environment: str) -> Iterator[Worker]:
     """A worker in a process of its own, told these settings by its environment; yields it once it takes messages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"worker-{time.monotonic_ns()}.log"
-    told = {f"ROBXFER_{name.upper()}": _text(value) for name, value in settings if value is not None}
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "robxfer_worker.worker"],
-            env={**own, **told, **environment},
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    running = Worker(process, log)
+    running = start_worker(settings, folder, **environment)
     try:
         until(running.ready, 60)
         yield running
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                running.process.wait(30)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                running.kill()
+
+
+def start_worker(settings: Settings, folder: Path, module: str = "robxfer_worker.worker", **environment: str) -> Worker:
+    """A worker's process, which may not take messages yet. For its caller to end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"worker-{time.monotonic_ns()}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            env=told(settings) | environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return Worker(process, log)
+
+
+def told(settings: Settings) -> dict[str, str]:
+    """This process's environment, with nothing of ours in it but these settings."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
+    return own | {f"ROBXFER_{name.upper()}": _text(value) for name, value in settings if value is not None}
 
 
 def _text(value: Any) -> str:

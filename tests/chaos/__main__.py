@@ -1,0 +1,163 @@
+"""`python -m tests.chaos --rounds N`: one JSON line at the end; exit status 1 where anything was lost or left over."""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from robxfer_core.artifacts import open_store
+from robxfer_core.client import ApiError, Client, Unreachable
+from robxfer_core.ledger.engine import connect
+from tests.service import servers
+
+from .count import count
+from .faults import Faults
+from .plan import FAULTS, VICTIMS, draw_experiment, draw_faults
+from .stack import Stack
+
+ANSWER_S = 120.0  # within which a submission is accepted, whatever is down meanwhile
+END_S = 300.0  # within which all ends, once nothing is done to the stack any more
+BEGAN = time.monotonic()
+BACKLOG = 2  # experiments that have not ended when the next round begins, at the most
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    asked.add_argument("--rounds", type=int, default=10)
+    asked.add_argument("--seed", type=int, default=None, help="of faults and experiments; by default, a new one")
+    asked.add_argument("--broker", choices=("valkey", "rabbitmq"), default="valkey")
+    asked.add_argument("--only", choices=VICTIMS, action="append", help="the only victim, or victims")
+    asked.add_argument("--unfenced", action="store_true", help="without the fence's condition, to see the suite fail")
+    asked.add_argument("--keep", action="store_true", help="keep the folder with its logs")
+    options = asked.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="robxfer-chaos-"))
+    try:
+        result = run(folder, options)
+    finally:
+        if options.keep:
+            say(f"logs are in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(result))
+    return 1 if any(result[name] for name in ("damaged", "lost", "published_twice", "orphans")) else 0
+
+
+def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    rng = random.Random(seed)
+    rounds = draw_faults(rng, options.rounds, options.only or VICTIMS)
+    stack = Stack(folder, options.broker, fenced=not options.unfenced)
+    try:
+        stack.start()
+        say(f"seed {seed}: the stack is up")
+        engine = connect(stack.settings.database_url)
+        faults = Faults(stack, engine, rng)
+        accepted: list[str] = []
+        with ThreadPoolExecutor(FAULTS + 1) as threads, stack.client() as client:
+            for number, planned in enumerate(rounds):
+                spec = draw_experiment(rng, number)
+                asking: Future[str] = threads.submit(submit, client, spec)
+                doing = [threads.submit(faults.do, fault) for fault in planned]
+                for each in doing:
+                    each.result()
+                accepted.append(asking.result())
+                stack.mend()
+                left = servers.until(lambda: few(client, accepted, BACKLOG), END_S)
+                say(f"round {number}: {', '.join(f.victim for f in planned)}; {left} experiments run")
+            settled = all_ended(client, accepted)
+        orphans = children_left(stack)
+        stack.mend()
+        counted = count(engine, open_store(stack.settings.store_url, stack.settings), accepted)
+        engine.dispose()
+        stack.drain()
+        orphans |= stack.processes()
+        for name in ("lost", "published_twice", "damaged"):
+            if getattr(counted, name):
+                say(f"{name}: {getattr(counted, name)}")
+        for fell in stack.fallen:
+            say(f"fell: {fell}")
+    finally:
+        stack.stop()
+    return {
+        "rounds": len(rounds),
+        "seed": seed,
+        "broker": options.broker,
+        "seconds": round(time.monotonic() - BEGAN),
+        "kills": dict(sorted(faults.kills.items())),
+        "accepted": len(accepted),
+        "ended": len(accepted) - len(counted.lost),
+        "settled": settled,
+        "states": counted.states,
+        "attempts": counted.outcomes,
+        "fallen": len(stack.fallen),
+        "damaged": len(counted.damaged),
+        "lost": len(counted.lost),
+        "published_twice": len(counted.published_twice),
+        "orphans": len(orphans),
+    }
+
+
+def submit(client: Client, spec: bytes) -> str:
+    """The id of the experiment, once the service has accepted it, however often it has to be asked."""
+    key = uuid.uuid4().hex
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        try:
+            return client.submit(spec, "json", key).id
+        except Unreachable:
+            pass
+        except ApiError as error:
+            if error.problem.status < 500:
+                raise
+        if time.monotonic() > deadline:
+            raise TimeoutError("the service does not accept experiments")
+        time.sleep(0.2)
+
+
+def few(client: Client, accepted: list[str], limit: int) -> str | None:
+    """How many of the experiments still run, if that is no more than the limit."""
+    try:
+        running = sum(client.get(each).state == "running" for each in accepted[-2 * limit - 2 :])
+    except (Unreachable, ApiError):
+        return None
+    return str(running) if running <= limit else None
+
+
+def all_ended(client: Client, accepted: list[str]) -> bool:
+    for each in accepted:
+        try:
+            servers.until(lambda id=each: ended(client, id), END_S, 0.3)
+        except AssertionError:
+            return False
+    return True
+
+
+def ended(client: Client, id: str) -> bool:
+    try:
+        return client.get(id).state != "running"
+    except (Unreachable, ApiError):
+        return False
+
+
+def children_left(stack: Stack) -> set[int]:
+    """Children that live on though there is nothing to compute: none, soon after the end."""
+    try:
+        servers.until(lambda: not stack.children(), 4 * stack.settings.lease_s)
+    except AssertionError:
+        return stack.children()
+    return set()
+
+
+def say(line: str) -> None:
+    print(f"{time.monotonic() - BEGAN:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

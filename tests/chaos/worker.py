@@ -1,0 +1,62 @@
+"""The worker, with one place more: where it was about to publish, it can be made to stop itself.
+
+That is the worst moment for a pause, after its last look at the clock and before the write, which no signal from
+outside would meet by chance. `python -m tests.chaos.worker` is else the worker itself.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement
+
+from robxfer_core.ledger import queue
+from robxfer_core.ledger.tables import jobs
+from robxfer_core.settings import Settings
+from robxfer_worker.worker import main
+
+HOLDS = "CHAOS_HOLDS"
+"""The folder in which `ask_to_hold` leaves its wish."""
+UNFENCED = "CHAOS_UNFENCED"
+"""Set: the fence's condition is taken out of the writes, to see the suite fail."""
+
+
+def ask_to_hold(folder: Path) -> None:
+    """Let the next worker that is about to publish stop itself."""
+    (folder / "hold").touch()
+
+
+def held(folder: Path) -> tuple[int, str, int] | None:
+    """The process that did, and the job and the attempt that it was about to publish."""
+    for path in folder.glob("held-*"):
+        _, pid, job, attempt = path.name.split("-")
+        path.unlink()
+        return int(pid), job, int(attempt)
+    return None
+
+
+def hold_at_publish(folder: Path) -> None:
+    publish = queue.publish
+
+    def late(engine: Any, job_id: str, attempt: int, *rest: Any) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / "hold").rename(folder / f"held-{os.getpid()}-{job_id}-{attempt}")
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread, that it goes no step further
+        return publish(engine, job_id, attempt, *rest)
+
+    queue.publish = late
+
+
+def job_alone(job_id: str, attempt: int) -> ColumnElement[bool]:
+    return jobs.c.id == job_id
+
+
+if __name__ == "__main__":
+    hold_at_publish(Path(os.environ[HOLDS]))
+    if UNFENCED in os.environ:
+        queue._fence = job_alone
+    sys.exit(main(Settings()))
