@@ -3,13 +3,14 @@
 from .manifest import Corrupt, describe, fetch_manifest, publish_folder
 from .opening import open_store
 from .s3 import S3Store
-from .store import Missing, Store, check_name
+from .store import Missing, Store, Stored, check_name
 
 __all__ = [
     "Corrupt",
     "Missing",
     "S3Store",
     "Store",
+    "Stored",
     "check_name",
     "describe",
     "fetch_manifest",

@@ -1,12 +1,13 @@
 """A store in a local folder."""
 
+import contextlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from .store import Missing, check_name
+from .store import Missing, Stored, check_name
 
 PIECE = 1 << 20
 
@@ -50,8 +51,29 @@ class FolderStore:
     def sign(self, name: str, filename: str, seconds: int) -> str | None:
         return None
 
+    def walk(self) -> Iterator[Stored]:
+        return _walk(self.root, "")
+
     def delete(self, prefix: str) -> None:
-        shutil.rmtree(self._path(prefix), ignore_errors=True)
+        path = self._path(prefix)
+        shutil.rmtree(path, ignore_errors=True)  # of two that remove it at once, each finds things gone
+        if path.exists():
+            raise OSError(f"{path} could not be removed")
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:  # removed since it was listed
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                stat = entry.stat(follow_symlinks=False)
+                yield Stored(prefix + entry.name, stat.st_size, stat.st_mtime)
 
 
 def _copy(source: Path, target: Path, sync: bool = True) -> None:

@@ -13,7 +13,7 @@ from minio.error import S3Error
 
 from robxfer_core.settings import Settings
 
-from .store import Missing, check_name
+from .store import Missing, Stored, check_name
 
 PIECE = 1 << 20
 PART = 16 << 20  # bytes of a part of a multipart upload
@@ -84,6 +84,12 @@ class S3Store:
             expires=timedelta(seconds=seconds),
             response_headers={"response-content-disposition": disposition},
         )
+
+    def walk(self) -> Iterator[Stored]:
+        for item in self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True):
+            if item.object_name and item.last_modified:
+                name = item.object_name.removeprefix(self.prefix)
+                yield Stored(name, item.size or 0, item.last_modified.timestamp())
 
     def delete(self, prefix: str) -> None:
         found = self.client.list_objects(self.bucket, prefix=self._key(prefix) + "/", recursive=True)

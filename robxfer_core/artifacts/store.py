@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,16 @@ _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9_=+@,. -]*")
 
 class Missing(Exception):
     """The store has no object of this name."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object as a store lists it."""
+
+    name: str
+    size: int
+    modified: float
+    """Seconds since the epoch, by the store's clock."""
 
 
 class Store(Protocol):
@@ -29,6 +40,11 @@ class Store(Protocol):
 
     def sign(self, name: str, filename: str, seconds: int) -> str | None:
         """A URL that anyone may fetch for a while, saved as `filename`; None where the store cannot sign."""
+        ...
+
+    def walk(self) -> Iterator[Stored]:
+        """Every object, in constant memory; those that share a prefix come one after another. What is written or
+        removed meanwhile may be among them or not."""
         ...
 
     def delete(self, prefix: str) -> None:

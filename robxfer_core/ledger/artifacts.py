@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, Select, select
+from sqlalchemy import Engine, Select, func, select, update
 
-from .engine import Unknown, read
+from .engine import Unknown, now, read, write
 from .paging import Page, before, page_of
 from .queue import prefix_of
 from .tables import artifacts, jobs
@@ -42,6 +42,15 @@ def get(engine: Engine, project_id: str, artifact_id: str) -> Artifact:
     if row is None:
         raise Unknown(f"no artifact {artifact_id} in the project {project_id}")
     return Artifact(**row._mapping)
+
+
+def pin(engine: Engine, project_id: str, artifact_id: str, pinned: bool = True) -> Artifact:
+    """Keep an artifact from being collected, or no longer. Pinned twice, it is since the first time. Raises Unknown."""
+    since = func.coalesce(artifacts.c.pinned_at, now()) if pinned else None
+    mine = (artifacts.c.id == artifact_id, artifacts.c.project_id == project_id)
+    with write(engine) as connection:
+        connection.execute(update(artifacts).where(*mine).values(pinned_at=since))
+    return get(engine, project_id, artifact_id)
 
 
 def page(

@@ -1,7 +1,9 @@
 """The S3 store, on a real service."""
 
 import os
+import time
 from collections.abc import Iterator
+from itertools import groupby
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -102,3 +104,18 @@ def test_wrong_keys_are_refused(service, tmp_path, wrong):
     (tmp_path / "a").write_text("x")
     with pytest.raises(S3Error):
         open_store(settings.store_url, settings).put("p/a", tmp_path / "a")
+
+
+def test_a_walk_meets_every_object_once_and_those_of_a_prefix_together(service, tmp_path):
+    given = service.settings() | {"store_url": f"s3://{service.bucket}/walked"}
+    settings = Settings(**given)
+    store = open_store(settings.store_url, settings)
+    (tmp_path / "a").write_text("abc")
+    names = [f"w/job_{job}/{attempt}/{path}" for job in (1, 2) for attempt in (1, 10) for path in ("a", "deep/a")]
+    for name in names:
+        store.put(name, tmp_path / "a")
+    met = list(store.walk())
+    assert sorted(each.name for each in met) == sorted(names)
+    assert {each.size for each in met} == {3}
+    assert max(abs(each.modified - time.time()) for each in met) < 600
+    assert len([run for run, _ in groupby(met, lambda each: each.name.split("/")[:3])]) == 4

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,22 @@ def test_urls(tmp_path):
     for url in ("ftp://x/y", "file://host/x", "s3://", "nothing"):
         with pytest.raises(ValueError, match="takes file:///FOLDER or s3://BUCKET/PREFIX"):
             open_store(url, settings)
+
+
+def test_a_walk_meets_every_object_once_and_those_of_a_prefix_together(store, tmp_path):
+    (tmp_path / "a").write_text("abc")
+    names = [f"p/job_{job}/{attempt}/{path}" for job in (1, 2) for attempt in (1, 10) for path in ("a", "deep/a")]
+    for name in names:
+        store.put(name, tmp_path / "a")
+    met = list(store.walk())
+    assert sorted(each.name for each in met) == sorted(names)
+    assert {each.size for each in met} == {3}
+    assert max(abs(each.modified - (tmp_path / "a").stat().st_mtime) for each in met) < 60
+    runs = [name for name, _ in groupby(met, lambda each: each.name.split("/")[:3])]
+    assert len(runs) == 4
+    walk = store.walk()
+    next(walk)
+    for name in names:
+        store.delete(name.rsplit("/", 1)[0])  # while it walks
+    assert len(list(walk)) < len(names)
+    assert list(store.walk()) == []

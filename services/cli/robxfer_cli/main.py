@@ -19,7 +19,7 @@ from rich.console import Console
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire import ExperimentView
 
-from . import show, stack
+from . import retention, show, stack
 from .attach import Need, NothingRuns, Target, service
 from .follow import follow
 
@@ -231,6 +231,9 @@ def make_bucket() -> None:
         errors.print(f"could not make the bucket {store.bucket}: {error}", style="red", highlight=False)
         sys.exit(UNREACHABLE)
     console.print(f"the bucket {store.bucket} is {'made' if made else 'there'}", highlight=False)
+
+
+app.command()(retention.gc)
 
 
 def main() -> None:

@@ -1,0 +1,92 @@
+"""`robxfer gc`: removes what nobody needs from the settings' store and database."""
+
+import json
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+
+if TYPE_CHECKING:
+    from robxfer_core.settings import Settings
+
+console, errors = Console(markup=False, highlight=False, soft_wrap=True), Console(stderr=True, markup=False)
+DAY_S = 86_400.0
+REASONS = {
+    "attempt": "ended, and holds neither an artifact nor the checkpoint to go on from",
+    "checkpoint": "not the one to go on from, or of a job that nobody has named for so long",
+    "artifact": "of a job that nobody has named for so long; computed again when it is asked for",
+    "upload": "imported, or never",
+}
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="also remove artifacts, checkpoints, events and workers that nobody has named for so long",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON lines; the last one sums up")] = False,
+) -> None:
+    """Remove what nobody needs from the store and the database of the settings (ROBXFER_*).
+
+    It never removes what a running experiment, a pinned artifact, a running attempt or an unfinished upload needs, and
+    may run at any time. Without --older-than no result goes.
+    """
+    from minio.error import S3Error
+    from sqlalchemy.exc import OperationalError
+    from urllib3.exceptions import HTTPError
+
+    from robxfer_core.settings import Settings
+
+    try:
+        _collect(Settings(), None if older_than is None else older_than * DAY_S, dry_run, as_json)
+    except (OperationalError, S3Error, HTTPError, OSError) as error:
+        errors.print(f"could not go on: {getattr(error, 'orig', error)}", style="red")
+        sys.exit(4)
+
+
+def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json: bool) -> None:
+    from robxfer_core import gc as collector
+    from robxfer_core.artifacts import open_store
+    from robxfer_core.ledger import collect, migrate
+    from robxfer_core.ledger.engine import connect
+
+    at = migrate.current(settings.database_url)
+    if at != migrate.head():
+        errors.print(f"the database is at {at or 'none'}, takes {migrate.head()}: run `robxfer migrate`", style="red")
+        sys.exit(2)
+    engine, store = connect(settings.database_url), open_store(settings.store_url, settings)
+    totals: dict[str, Counter[str]] = {}
+    try:
+        for each in collector.remove(engine, store, older_s, dry_run):
+            totals.setdefault(each.reason, Counter()).update(prefixes=1, objects=each.objects, bytes=each.bytes)
+            _tell(vars(each), f"{each.reason:10} {each.name}  {decimal(each.bytes)}", as_json)
+        rows = collect.history(engine, older_s, dry_run)
+    finally:
+        engine.dispose()
+    summary = {"dry_run": dry_run, "removed": {reason: dict(total) for reason, total in totals.items()}, "rows": rows}
+    _tell(summary, _words(summary), as_json)
+
+
+def _tell(value: dict[str, Any], words: str, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(value) + "\n")
+    else:
+        console.print(words)
+
+
+def _words(summary: dict[str, Any]) -> str:
+    verb = "would remove" if summary["dry_run"] else "removed"
+    lines = []
+    for reason, total in summary["removed"].items():
+        much = f"{decimal(total['bytes'])} in {total['objects']} objects of {total['prefixes']} {reason}s"
+        lines.append(f"{verb} {much}: {REASONS[reason]}")
+    lines += [f"{verb} {n} rows of {table}" for table, n in summary["rows"].items() if n]
+    return "\n".join(lines) or "nothing to remove"
