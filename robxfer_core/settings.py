@@ -1,8 +1,9 @@
 """Every setting of the services, one class: each is read from ROBXFER_<NAME>, or a file of that name with secrets."""
 
+import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import DirectoryPath, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
@@ -55,8 +56,9 @@ class Settings(BaseSettings):
     """Address on which the API listens."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port on which the API listens; 0 takes a free one."""
-    token: SecretStr | None = None
-    """If set, requests to the API must carry it as `Authorization: Bearer TOKEN`."""
+    access: Literal["open", "tokens"] | None = None
+    """Who may use the API: `tokens`, whoever has one (`robxfer token create`); `open`, whoever is on this machine, and
+    `host` must be a loopback address. Unset: `open` with SQLite on a loopback address, else `tokens`."""
 
     data_root: Path | None = None
     """Folder under which workers look for data sets."""
@@ -122,6 +124,10 @@ class Settings(BaseSettings):
         self.store_url = self.store_url or f"file://{home}/store"
         self.cache_dir = self.cache_dir or home / "cache"
         self.work_dir = self.work_dir or home / "work"
+        local = _loopback(self.host)
+        self.access = self.access or ("open" if local and self.database_url.startswith("sqlite") else "tokens")
+        if self.access == "open" and not local:
+            raise ValueError(f"access is open, which takes a loopback address as host, and host is {self.host}")
         if self.gpus and len(self.gpus) < self.slots * self.gpus_per_slot:
             raise ValueError(
                 f"{self.slots} slots of {self.gpus_per_slot} need more GPUs than the {len(self.gpus)} given"
@@ -132,3 +138,11 @@ class Settings(BaseSettings):
 def _secrets_dir() -> Path | None:
     folder = Path(os.environ.get("ROBXFER_SECRETS_DIR") or SECRETS_DIR)
     return folder if folder.is_dir() else None
+
+
+def _loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

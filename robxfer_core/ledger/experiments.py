@@ -9,7 +9,7 @@ from .engine import Unknown, for_update, lock_jobs, now, read, write
 from .events import append, experiment_event, job_event
 from .paging import Page, before, page_of
 from .settle import Lines, arm, end_experiments, wanted, weigh
-from .submission import Submission, queues_of, submit
+from .submission import Submission, queues_of, submit, submitted
 from .tables import experiments, jobs, labels, nodes
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "retry",
     "state",
     "submit",
+    "submitted",
 ]
 
 

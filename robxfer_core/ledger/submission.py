@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, up
 
 from robxfer_core.plan import Node, Plan
 
-from .engine import Conflict, lock_jobs, now, write
+from .engine import Conflict, lock_jobs, now, read, write
 from .engine import insert as insert_or
 from .events import append, experiment_event, job_event
 from .ids import new_id
@@ -79,20 +79,35 @@ def queues_of(armed: list[Any]) -> list[str]:
     return sorted({row.queue for row in armed if row.state == "ready"})
 
 
+def submitted(engine: Engine, project_id: str, given: tuple[str, str]) -> str | None:
+    """The experiment that the same idempotency key, with the same body, has submitted. Raises Conflict."""
+    with read(engine) as connection:
+        return _earlier(connection, project_id, given)
+
+
 def _recall(connection: Connection, project_id: str, given: tuple[str, str], experiment_id: str) -> str | None:
     """The experiment that this idempotency key submitted before; else remember that it submits this one."""
     key, body = given
-    mine = (idempotency.c.project_id == project_id, idempotency.c.key == key)
-    connection.execute(delete(idempotency).where(*mine, idempotency.c.at < now() - KEPT_S))
+    connection.execute(
+        delete(idempotency).where(
+            idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at < now() - KEPT_S
+        )
+    )
     put = insert_or(connection, idempotency).values(
         project_id=project_id, key=key, body_sha256=body, experiment_id=experiment_id, at=now()
     )
     if connection.scalar(put.on_conflict_do_nothing().returning(idempotency.c.key)) is not None:
         return None
-    earlier = connection.execute(select(idempotency).where(*mine)).one()
-    if earlier.body_sha256 != body:
+    return _earlier(connection, project_id, given)
+
+
+def _earlier(connection: Connection, project_id: str, given: tuple[str, str]) -> str | None:
+    key, body = given
+    kept = (idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at >= now() - KEPT_S)
+    row = connection.execute(select(idempotency).where(*kept)).one_or_none()
+    if row is not None and row.body_sha256 != body:
         raise Conflict(f"the idempotency key {key!r} was used for another request")
-    return earlier.experiment_id
+    return row.experiment_id if row is not None else None
 
 
 def _insert_experiment(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from robxfer_core.client import Client
+from robxfer_core.ledger import tokens
+from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
 
 from . import servers, tiny
@@ -39,7 +41,8 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
         assert api.stdout is not None
         try:
             url = api.stdout.readline().split()[-1]
-            with servers.worker(settings, tmp_path / "worker"), Client(url) as client:
+            _, token = tokens.create(connect(settings.database_url), "default", "tester", "submit")
+            with servers.worker(settings, tmp_path / "worker"), Client(url, token) as client:
                 asked = client.submit(tiny.study((0,)), "json")
                 events = list(client.events(asked.id))
                 ended = client.get(asked.id)

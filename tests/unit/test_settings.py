@@ -33,7 +33,6 @@ def test_secrets_are_not_shown():
             database_url="postgresql+psycopg://u:hush@h/d",
             broker_url="redis://:hush@h",
             s3_secret_key="hush",  # type: ignore[arg-type]
-            token="hush",  # type: ignore[arg-type]
         )
     )
     assert "hush" not in shown
@@ -58,3 +57,18 @@ def test_a_folder_of_secrets_that_is_not_there_is_refused(monkeypatch, tmp_path)
     monkeypatch.setenv("ROBXFER_SECRETS_DIR", str(tmp_path / "none"))
     with pytest.raises(ValidationError, match="secrets_dir"):
         Settings()
+
+
+POSTGRES = "postgresql+psycopg://h/d"
+
+
+def test_only_what_is_on_this_machine_alone_is_open_to_all():
+    assert Settings().access == "open"
+    assert Settings(host="::1").access == "open"
+    assert Settings(host="127.0.0.1", access="tokens").access == "tokens"
+    assert Settings(host="0.0.0.0").access == "tokens"
+    assert Settings(database_url=POSTGRES).access == "tokens"
+    assert Settings(database_url=POSTGRES, access="open").access == "open"
+    for host in ("0.0.0.0", "::", "192.168.1.2", "lab.example"):
+        with pytest.raises(ValidationError, match="takes a loopback address as host, and host is"):
+            Settings(host=host, access="open")

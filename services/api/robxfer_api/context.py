@@ -1,7 +1,6 @@
-"""What routes are given: the settings, the ledger's engine, the store, the event fan, and whose request it is."""
+"""What routes are given: the settings, the ledger's engine, the store, the event fan."""
 
 import logging
-import secrets
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from robxfer_core.spec.experiment import MAX_BYTES, Experiment, read_spec
 from .problems import Refused
 from .stream import Fan
 
-PROJECT = "default"
 log = logging.getLogger(__name__)
 MEDIA: dict[str, Literal["json", "yaml"]] = {
     "application/json": "json",
@@ -57,18 +55,6 @@ def context(request: Request) -> Context:
 Ctx = Annotated[Context, Depends(context)]
 
 
-def project(ctx: Ctx, authorization: Annotated[str, Header()] = "") -> str:
-    """The id of the project that a request may see: who knows the token, where one is set, sees the one there is."""
-    token = ctx.settings.token
-    if token is not None:
-        scheme, _, given = authorization.partition(" ")
-        known = secrets.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-        if scheme.lower() != "bearer" or not known:
-            raise Refused(401, "The header Authorization takes `Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"})
-    return PROJECT
-
-
-Project = Annotated[str, Depends(project)]
 PLAIN = r"^[^\x00]*$"
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=200, pattern=PLAIN)]

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.middleware import Middleware
 from fastapi.staticfiles import StaticFiles
 
 from robxfer_core import __version__
@@ -15,6 +16,7 @@ from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
 
 from .context import Context
+from .gate import Gate
 from .problems import handle_problems
 from .routes import ALL
 from .stream import Fan
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        middleware=[Middleware(Gate, context=context)],
     )
     app.state.context = context
     handle_problems(app)

@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 from robxfer_api.serve import Server
 from robxfer_core.artifacts import Store, open_store, publish_folder
 from robxfer_core.client import Client
-from robxfer_core.ledger import migrate, queue
+from robxfer_core.ledger import migrate, queue, tokens
 from robxfer_core.ledger.engine import connect
+from robxfer_core.ledger.ids import new_id
 from robxfer_core.settings import Settings
 
 PATIENCE_S = 60.0
@@ -63,8 +64,12 @@ class Service:
     scratch: Path
     published: int = field(default=0)
 
-    def client(self) -> Client:
-        return Client(self.url, timeout=30)
+    def client(self, token: str | None = None) -> Client:
+        return Client(self.url, token, timeout=30)
+
+    def token(self, scope: str = "submit", name: str | None = None, project: str = "default", **more: Any) -> str:
+        """A new token's secret."""
+        return tokens.create(self.engine, project, name or f"{scope}-{new_id('n')}", scope, **more)[1]
 
     def submit(self, wanted: dict[str, Any], key: str | None = None) -> str:
         with self.client() as client:
@@ -108,7 +113,7 @@ def outputs(claim: queue.Claim) -> dict[str, bytes]:
 
 @contextmanager
 def served(folder: Path, **settings: Any) -> Iterator[Service]:
-    configured = Settings(**{"data_dir": folder, "port": 0} | settings)
+    configured = Settings(**{"data_dir": folder, "port": 0, "access": "open"} | settings)
     if not configured.database_url.startswith("sqlite") or not (folder / "ledger.sqlite").exists():
         folder.mkdir(exist_ok=True)
         migrate.upgrade(configured.database_url)

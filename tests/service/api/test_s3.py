@@ -16,9 +16,10 @@ def test_files_come_by_a_signed_link(tmp_path: Path, serve: Callable[..., Any], 
     big = bytes(range(256)) * 20_000
     with (
         servers.s3(tmp_path / "s3") as s3,
-        serve(tmp_path / "data", token="s3cret", **s3.settings()) as service,
-        Client(service.url, "s3cret") as client,
+        serve(tmp_path / "data", access="tokens", **s3.settings()) as service,
+        Client(service.url, token := service.token()) as client,
     ):
+        known = {"Authorization": f"Bearer {token}"}
         client.submit(yaml.safe_dump(small(seeds=(0,))).encode())
         service.publish(service.claim(), {"train/x.npz": big})
         artifact = client.datasets().artifacts.items[0]
@@ -26,13 +27,13 @@ def test_files_come_by_a_signed_link(tmp_path: Path, serve: Callable[..., Any], 
         assert hashlib.sha256(file.read_bytes()).hexdigest() == artifact.files[0].sha256
 
         url = f"{service.url}/v1/artifacts/{artifact.id}/files/train/x.npz"
-        answer = httpx2.get(url, headers={"Authorization": "Bearer s3cret"})
+        answer = httpx2.get(url, headers=known)
         assert answer.status_code == 307
         assert answer.headers["location"].startswith(f"http://{s3.endpoint}/")
         assert httpx2.get(answer.headers["location"]).content == big
         assert httpx2.get(url).status_code == 401
-        assert httpx2.get(f"{service.url}/readyz").status_code == 200
-        policy = httpx2.get(f"{service.url}/").headers["content-security-policy"]
+        assert httpx2.get(f"{service.url}/readyz", headers=known).status_code == 200
+        policy = httpx2.get(f"{service.url}/", headers=known).headers["content-security-policy"]
         assert f"img-src 'self' {s3.endpoint}" in policy
 
 

@@ -6,8 +6,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
+from robxfer_api.access import Reader
 from robxfer_api.answers import artifact_view
-from robxfer_api.context import Ctx, Id, Project
+from robxfer_api.context import Ctx, Id
 from robxfer_api.problems import Refused, not_found
 from robxfer_core.artifacts import Missing
 from robxfer_core.ledger import artifacts
@@ -27,8 +28,8 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
 
 @router.get("/{id}")
-def artifact(ctx: Ctx, project: Project, id: Id) -> ArtifactView:
-    return artifact_view(artifacts.get(ctx.engine, project, id))
+def artifact(ctx: Ctx, caller: Reader, id: Id) -> ArtifactView:
+    return artifact_view(artifacts.get(ctx.engine, caller.project, id))
 
 
 @router.get(
@@ -36,9 +37,9 @@ def artifact(ctx: Ctx, project: Project, id: Id) -> ArtifactView:
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}, 307: {"description": "To a signed link."}},
 )
-def file(ctx: Ctx, project: Project, id: Id, path: str, if_none_match: Annotated[str, Header()] = "") -> Response:
+def file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotated[str, Header()] = "") -> Response:
     """A file of the artifact's manifest."""
-    found = artifacts.get(ctx.engine, project, id)
+    found = artifacts.get(ctx.engine, caller.project, id)
     entry = next((each for each in found.manifest["files"] if each["path"] == path), None)
     if entry is None:
         raise not_found(f"file of the artifact {id}", path)

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from robxfer_api.access import Reader, Submitter
 from robxfer_api.answers import experiment_row, experiment_view
-from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Project, Spec, Text
+from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
 from robxfer_api.stream import stream
@@ -26,33 +27,37 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 @router.post("", status_code=202, openapi_extra=SPEC_OPENAPI)
 def submit(
-    ctx: Ctx, project: Project, spec: Spec, response: Response, idempotency_key: IdempotencyKey = None
+    ctx: Ctx, caller: Submitter, spec: Spec, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Submitted:
     """Asks for a spec to be run; it is validated and planned whole before anything is stored."""
-    experiment = spec.read()
-    plan = make_plan(experiment, _catalog(ctx))
     once = (idempotency_key, hashlib.sha256(spec.data).hexdigest()) if idempotency_key else None
-    asked = experiment.model_dump(mode="json", exclude_unset=True)
-    submission = experiments.submit(ctx.engine, project, asked, plan, once)
+    earlier = once and experiments.submitted(ctx.engine, caller.project, once)
+    if earlier:  # whatever has become of what it takes: it was taken
+        submission = experiments.Submission(earlier, created=False, queues_ready=[])
+    else:
+        experiment = spec.read()
+        plan = make_plan(experiment, _catalog(ctx))
+        asked = experiment.model_dump(mode="json", exclude_unset=True)
+        submission = experiments.submit(ctx.engine, caller.project, asked, plan, once, caller.name)
     ctx.ring(submission.queues_ready)
     response.headers["Location"] = f"/v1/experiments/{submission.experiment_id}"
-    view = experiment_view(ctx.engine, project, submission.experiment_id)
+    view = experiment_view(ctx.engine, caller.project, submission.experiment_id)
     return Submitted(**dict(view), created=submission.created)
 
 
 @router.post("/plan", openapi_extra=SPEC_OPENAPI)
-def plan(ctx: Ctx, project: Project, spec: Spec) -> PlanView:
+def plan(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
     """What submitting the spec would compute, without storing or running anything."""
     experiment, catalog = spec.read(), _catalog(ctx)
     planned = make_plan(experiment, catalog)
-    states = jobs.states_of_keys(ctx.engine, project, [node.key for node in planned.nodes])
+    states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in planned.nodes])
     return plan_view(experiment.name, planned, states, _cost(ctx, planned, states), catalog)
 
 
 @router.get("")
 def page(
     ctx: Ctx,
-    project: Project,
+    caller: Reader,
     state: ExperimentState | None = None,
     name: Text = None,
     label: Annotated[Text, Query(description="`key` or `key=value`")] = None,
@@ -60,51 +65,53 @@ def page(
     cursor: Cursor = None,
 ) -> Page[ExperimentRow]:
     """Experiments, newest first."""
-    found = experiments.page(ctx.engine, project, state=state, name=name, label=label, limit=limit, cursor=cursor)
+    found = experiments.page(
+        ctx.engine, caller.project, state=state, name=name, label=label, limit=limit, cursor=cursor
+    )
     return Page(items=[experiment_row(each) for each in found.items], next=found.next)
 
 
 @router.get("/{id}")
-def get(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
-    return experiment_view(ctx.engine, project, id)
+def get(ctx: Ctx, caller: Reader, id: Id) -> ExperimentView:
+    return experiment_view(ctx.engine, caller.project, id)
 
 
 @router.post("/{id}/cancel")
-def cancel(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
+def cancel(ctx: Ctx, caller: Submitter, id: Id) -> ExperimentView:
     """Ends the experiment; jobs that no other wants are stopped. Of one that has ended, nothing changes."""
-    experiments.cancel(ctx.engine, project, id)
-    return experiment_view(ctx.engine, project, id)
+    experiments.cancel(ctx.engine, caller.project, id)
+    return experiment_view(ctx.engine, caller.project, id)
 
 
 @router.post("/{id}/retry")
-def retry(ctx: Ctx, project: Project, id: Id) -> ExperimentView:
+def retry(ctx: Ctx, caller: Submitter, id: Id) -> ExperimentView:
     """Gives its failed and cancelled jobs a fresh budget. Of one that is done, nothing changes."""
-    ctx.ring(experiments.retry(ctx.engine, project, id).queues_ready)
-    return experiment_view(ctx.engine, project, id)
+    ctx.ring(experiments.retry(ctx.engine, caller.project, id).queues_ready)
+    return experiment_view(ctx.engine, caller.project, id)
 
 
-def _known(ctx: Ctx, project: Project, id: Id) -> str:
+def _known(ctx: Ctx, caller: Reader, id: Id) -> str:
     # A stream's answer has begun before its body runs: what is not there must be found out earlier.
-    experiments.state(ctx.engine, project, id)
+    experiments.state(ctx.engine, caller.project, id)
     return id
 
 
 @router.get("/{id}/events", response_class=EventSourceResponse)
 async def events(
-    ctx: Ctx, project: Project, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0
+    ctx: Ctx, caller: Reader, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0
 ) -> AsyncIterator[ServerSentEvent]:
     """Its events, those after the header Last-Event-ID, and the new ones as they come; `end` once it has ended.
 
     A stream may end earlier, without an `end`: the client then goes on from the last id it has seen.
     """
-    async for line in stream(ctx.fan, ctx.engine, project, known, last_event_id):
+    async for line in stream(ctx.fan, ctx.engine, caller.project, known, last_event_id):
         yield line
 
 
 @router.get("/{id}/report", response_class=Response, responses={200: {"content": {"application/json": {}}}})
-def report(ctx: Ctx, project: Project, id: Id, node: Text = None) -> Response:
+def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
     """report.json of its report job; of several, of the one that `node` names."""
-    experiments.state(ctx.engine, project, id)
+    experiments.state(ctx.engine, caller.project, id)
     found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if each.kind == "report"}
     if not found:
         raise Refused(404, "This experiment has no report job.")
@@ -114,8 +121,8 @@ def report(ctx: Ctx, project: Project, id: Id, node: Text = None) -> Response:
         raise wrong_query("node", node, f"one of its report jobs: {', '.join(found)}")
     member = found[node or next(iter(found))]
     if member.artifact_id is None or member.state != "done":
-        raise Refused(404, _why_not(ctx, project, member), type=NOT_YET, title="The report is not there yet")
-    artifact = artifacts.get(ctx.engine, project, member.artifact_id)
+        raise Refused(404, _why_not(ctx, caller.project, member), type=NOT_YET, title="The report is not there yet")
+    artifact = artifacts.get(ctx.engine, caller.project, member.artifact_id)
     try:
         data = b"".join(ctx.store.stream(f"{artifact.prefix}/report.json"))
     except Missing:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from robxfer_api.access import Reader
 from robxfer_api.context import Ctx
 from robxfer_api.figures import exposition
 from robxfer_api.needs import missing
@@ -18,13 +19,13 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Health}})
-def readyz(ctx: Ctx) -> JSONResponse:
+def readyz(ctx: Ctx, caller: Reader) -> JSONResponse:
     """Whether what the service needs is there; `missing` names what is not."""
     lacking = missing(ctx)
     return JSONResponse(Health(ok=not lacking, missing=lacking).model_dump(), 503 if lacking else 200)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(ctx: Ctx) -> PlainTextResponse:
+def metrics(ctx: Ctx, caller: Reader) -> PlainTextResponse:
     """Queues, jobs, attempts and workers, as Prometheus reads them."""
     return PlainTextResponse(exposition(ctx.engine), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from robxfer_api.access import Reader
 from robxfer_api.answers import event_view, job_view
-from robxfer_api.context import Ctx, Cursor, Id, Project, Text
+from robxfer_api.context import Ctx, Cursor, Id, Text
 from robxfer_api.problems import wrong_query
 from robxfer_core.ledger import events, jobs
 from robxfer_core.spec.wire import EventView, JobView, MetricRow, Page
@@ -16,16 +17,16 @@ LARGEST = 2**63 - 1
 
 
 @router.get("")
-def job(ctx: Ctx, project: Project, id: Id) -> JobView:
-    return job_view(jobs.job(ctx.engine, project, id))
+def job(ctx: Ctx, caller: Reader, id: Id) -> JobView:
+    return job_view(jobs.job(ctx.engine, caller.project, id))
 
 
 @router.get("/metrics")
 def metrics(
-    ctx: Ctx, project: Project, id: Id, name: Text = None, limit: Many = 1000, cursor: Cursor = None
+    ctx: Ctx, caller: Reader, id: Id, name: Text = None, limit: Many = 1000, cursor: Cursor = None
 ) -> Page[MetricRow]:
     """What it measured, by name and step."""
-    jobs.job(ctx.engine, project, id)
+    jobs.job(ctx.engine, caller.project, id)
     after = None
     if cursor is not None:
         step, _, last = cursor.partition(":")
@@ -36,9 +37,9 @@ def metrics(
 
 
 @router.get("/logs")
-def logs(ctx: Ctx, project: Project, id: Id, limit: Many = 1000, cursor: Cursor = None) -> Page[EventView]:
+def logs(ctx: Ctx, caller: Reader, id: Id, limit: Many = 1000, cursor: Cursor = None) -> Page[EventView]:
     """What it said, oldest first."""
-    jobs.job(ctx.engine, project, id)
+    jobs.job(ctx.engine, caller.project, id)
     last = _whole(cursor, cursor) if cursor is not None else 0
     items = [event_view(each) for each in events.for_job(ctx.engine, id, "log", last, limit)]
     return Page(items=items, next=str(items[-1].id) if len(items) == limit else None)

@@ -6,8 +6,9 @@ from functools import cache
 from fastapi import APIRouter
 from pydantic_core import PydanticUndefined
 
+from robxfer_api.access import Reader
 from robxfer_api.answers import artifact_page
-from robxfer_api.context import Ctx, Cursor, Limit, Project
+from robxfer_api.context import Ctx, Cursor, Limit
 from robxfer_core.ledger import workers
 from robxfer_core.spec.jobs import KINDS, Job
 from robxfer_core.spec.wire import ArtifactView, DatasetsView, KindView, Page, ParameterView, WorkerView
@@ -16,20 +17,20 @@ router = APIRouter(prefix="/v1", tags=["lists"])
 
 
 @router.get("/models")
-def models(ctx: Ctx, project: Project, limit: Limit = 50, cursor: Cursor = None) -> Page[ArtifactView]:
+def models(ctx: Ctx, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Page[ArtifactView]:
     """Models that jobs have left, newest first."""
-    return artifact_page(ctx.engine, project, "model", limit, cursor)
+    return artifact_page(ctx.engine, caller.project, "model", limit, cursor)
 
 
 @router.get("/datasets")
-def datasets(ctx: Ctx, project: Project, limit: Limit = 50, cursor: Cursor = None) -> DatasetsView:
+def datasets(ctx: Ctx, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> DatasetsView:
     """The names that workers can read, and the data sets that jobs have left, newest first."""
-    found = artifact_page(ctx.engine, project, "dataset", limit, cursor)
+    found = artifact_page(ctx.engine, caller.project, "dataset", limit, cursor)
     return DatasetsView(readable=workers.known_datasets(ctx.engine), artifacts=found)
 
 
 @router.get("/workers")
-def live_workers(ctx: Ctx, project: Project) -> Page[WorkerView]:
+def live_workers(ctx: Ctx, caller: Reader) -> Page[WorkerView]:
     """The workers that are there."""
     items = [
         WorkerView(
@@ -47,7 +48,7 @@ def live_workers(ctx: Ctx, project: Project) -> Page[WorkerView]:
 
 
 @router.get("/job-kinds")
-def job_kinds() -> Page[KindView]:
+def job_kinds(caller: Reader) -> Page[KindView]:
     """Every kind of job with its parameters."""
     return Page(items=_kinds())
 
