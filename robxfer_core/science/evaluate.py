@@ -36,26 +36,27 @@ def correct(
     *,
     seed: int,
     precision: Precision = "fp32",
+    first: int = 0,
     progress: Callable[[int], None] = lambda images: None,
 ) -> Tensor:
     """Which images are classified right after PGD in the threat model (eps 0: as they are): bool [n], on the CPU.
 
     `x` is [n, C, H, W] as stored (uint8, or floats in [0,1]), on any device; the network's decides. An image's random
-    start follows from `seed` and its place in x. `progress` is told the images done after each batch. Raises
+    start follows from `seed` and its place, which is `first` for that of x[0]. `progress` is told the images done after each batch. Raises
     FloatingPointError naming the images where the network gives NaN under attack; on clean images NaN counts as wrong.
     """
     device = network.mean.device
     parts: list[Tensor] = []
     with evaluating(network), torch.no_grad():
-        for first in range(0, len(x), BATCH):
-            images = to_unit(x[first : first + BATCH].to(device))
-            labels = y[first : first + BATCH].to(device)
+        for done in range(0, len(x), BATCH):
+            images = to_unit(x[done : done + BATCH].to(device))
+            labels = y[done : done + BATCH].to(device)
             with autocast(device, precision):
                 if threat.eps > 0:
-                    images = _attacked(network, images, labels, threat, attack, seed, first)
+                    images = _attacked(network, images, labels, threat, attack, seed, first + done)
                 logits = network(images)
             parts.append((logits.argmax(1) == labels) & ~logits.isnan().any(1))
-            progress(min(first + BATCH, len(x)))
+            progress(min(done + BATCH, len(x)))
     return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
 

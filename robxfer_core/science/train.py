@@ -18,7 +18,8 @@ from .batches import channel_moments, epoch_batches
 from .data.artifact import Images, load, to_unit
 from .data.augment import augment
 from .data.subset import stratified_split
-from .evaluate import correct, share
+from .distributed import Team
+from .evaluate import correct
 from .models import Network
 from .noise import image_seeds
 from .precision import autocast
@@ -37,7 +38,8 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Train on a data set's training split and leave model.safetensors, model.json and history.json.
 
     After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out. With `ema` the
-    average is what is measured and published. Resumes from its checkpoint at the very step, bit for bit. Raises
+    average is what is measured and published. Resumes from its checkpoint at the very step, bit for bit. Of several
+    processes (`run.team`) each takes its share of every batch; they end as one does, up to the rounding of sums. Raises
     ValueError where data, architecture and `init` do not fit together, FloatingPointError where the training diverges.
     """
     data = load(inputs.one("dataset").path, "train")
@@ -46,7 +48,8 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     if spec.epochs and len(kept) < 2:
         raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
     network = starting_network(spec, data, kept, inputs.maybe("init")).to(run.device)
-    state = State.start(network, spec.optimizer, averaged=spec.ema is not None)
+    team = run.team if spec.epochs else Team()
+    state = State.start(network, spec.optimizer, averaged=spec.ema is not None, team=team)
     if run.resume is not None:
         state.restore(run.resume)
     x, y = data.x.to(run.device), data.y.to(run.device)
@@ -130,18 +133,19 @@ def calibrate(network: Network, x: Tensor) -> None:
 
 def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
     """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x."""
-    noise = derive(spec.seed, "attack", state.epoch)
+    noise, share = derive(spec.seed, "attack", state.epoch), state.team.share
     images, total = sum(map(len, batches)), len(batches) * spec.epochs
     state.network.train()
     for number in range(state.step, len(batches)):
         places = batches[number].to(x.device)
         crops = torch.Generator().manual_seed(derive(spec.seed, "augment", state.epoch, number))
-        images_in, labels = to_unit(augment(x[places], spec.augment, crops)), y[places]
+        images_in = to_unit(share(augment(x[places], spec.augment, crops)))
         taken = state.epoch * len(batches) + number
         for group in state.optimizer.param_groups:
             group["lr"] = spec.optimizer.lr * rate(spec.optimizer.schedule, taken / total)
         try:
-            state.loss += step(spec, state, images_in, labels, image_seeds(noise, places)) * len(places)
+            loss = step(spec, state, images_in, share(y[places]), image_seeds(noise, share(places)), len(places))
+            state.loss += loss * len(places)
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {state.epoch}, step {number}: {error}") from error
         if spec.ema is not None:
@@ -153,8 +157,11 @@ def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[T
             run.checkpoint(state.save)
 
 
-def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
-    """One step on a batch, attacked first where eps > 0. Returns its mean loss, before the step, on the device."""
+def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: int) -> Tensor:
+    """One step on a batch, attacked first where eps > 0. Returns its mean loss, before the step, on the device.
+
+    `x`, `y`, `seeds` are this process's share of the batch, which has `total` images.
+    """
     if spec.threat.eps > 0:
         attack = spec.attack
         with autocast(x.device, spec.precision):
@@ -169,12 +176,17 @@ def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor) -> Tens
                 restarts=attack.restarts,
                 seeds=seeds,
             )
+    size = state.team.size
     with autocast(x.device, spec.precision):
-        loss = F.cross_entropy(state.network(x).float(), y, label_smoothing=spec.label_smoothing)
+        logits = state.trained(x).float()
+        reduction = "mean" if size == 1 else "sum"
+        loss = F.cross_entropy(logits, y, label_smoothing=spec.label_smoothing, reduction=reduction)
+    if size > 1:
+        loss = loss * (size / total)  # processes' gradients are averaged: to that of the mean over the whole batch
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
-    return loss.detach()
+    return state.team.sum(loss.detach()) / size
 
 
 def measure_held_out(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
@@ -183,9 +195,13 @@ def measure_held_out(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) 
         return
     attack = Attack(steps=spec.holdout_attack_steps)
     seed = derive(spec.seed, "holdout attack")
+    total, share = len(y), state.team.share
+    x, y, places = share(x), share(y), share(torch.arange(total)).tolist()
 
     def accuracy(threat: ThreatModel) -> float:
-        return share(correct(state.published, x, y, threat, attack, seed=seed, precision=spec.precision))
+        first = places[0] if places else 0
+        right = correct(state.published, x, y, threat, attack, seed=seed, precision=spec.precision, first=first)
+        return int(state.team.sum(right.sum())) / total
 
     state.clean.append(accuracy(ThreatModel(eps=0.0)))
     run.metric("holdout_clean", state.epoch, state.clean[-1])

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robxfer_core.spec.fields import Sgd
 
+from .distributed import Team
 from .models import Network
 
 FILE = "train_state.pt"
@@ -22,8 +23,11 @@ class State:
     optimizer: torch.optim.SGD
     average: Network | None
     """Exponential moving average of the network, where one is wanted."""
+    trained: nn.Module
+    """The network as a step calls it (`Team.trained`)."""
     loss: Tensor
     """Sum of the losses of this epoch's images so far, on the device, so that no step waits for it."""
+    team: Team = Team()
     epoch: int = 0
     step: int = 0
     """Steps taken in this epoch."""
@@ -32,7 +36,7 @@ class State:
     robust: list[float] = field(default_factory=list)
 
     @classmethod
-    def start(cls, network: Network, how: Sgd, averaged: bool) -> "State":
+    def start(cls, network: Network, how: Sgd, averaged: bool, team: Team = Team()) -> "State":
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=how.lr,
@@ -41,7 +45,8 @@ class State:
             weight_decay=how.weight_decay,
         )
         loss = torch.zeros((), dtype=torch.float64, device=network.mean.device)
-        return cls(network, optimizer, copy.deepcopy(network).eval() if averaged else None, loss)
+        average = copy.deepcopy(network).eval() if averaged else None
+        return cls(network, optimizer, average, team.trained(network), loss, team)
 
     @property
     def published(self) -> Network:

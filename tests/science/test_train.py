@@ -222,13 +222,13 @@ def test_label_smoothing_is_a_mixture_with_the_uniform() -> None:
     x, y = torch.rand(6, 1, 8, 8), torch.arange(6) % 3
     logp = state.network(x).detach().log_softmax(1)
     expected = (0.7 * -logp[torch.arange(6), y] + 0.3 * -logp.mean(1)).mean()
-    torch.testing.assert_close(step(spec, state, x, y, torch.arange(6)), expected)
+    torch.testing.assert_close(step(spec, state, x, y, torch.arange(6), 6), expected)
 
 
 def test_a_bf16_step_after_an_attack_reaches_every_weight() -> None:
     spec = spec_of(precision="bf16", threat={"eps": 0.5})
     state = tiny_state(spec)
-    loss = step(spec, state, torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.arange(6))
+    loss = step(spec, state, torch.rand(6, 1, 8, 8), torch.arange(6) % 3, torch.arange(6), 6)
     assert loss.dtype == torch.float32
     for name, weight in state.network.named_parameters():
         assert weight.dtype == torch.float32
