@@ -63,6 +63,7 @@ def upgrade() -> None:
     op.add_column("artifacts", sa.Column("pinned_at", sa.Double()))
     op.add_column("attempts", sa.Column("waited_s", sa.Double()))
     op.add_column("attempts", sa.Column("publish_s", sa.Double()))
+    op.create_index("ix_attempts_ended_at", "attempts", ["ended_at"])
     for table in ("jobs", "nodes"):
         op.execute(f"ALTER TABLE {table} RENAME COLUMN retries TO retries_failed")
         for name, value in BUDGETS.items():
@@ -91,6 +92,7 @@ def downgrade() -> None:
         for name in (*BUDGETS, "backoff_s"):
             op.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
         op.execute(f"ALTER TABLE {table} RENAME COLUMN retries_failed TO retries")
+    op.drop_index("ix_attempts_ended_at", "attempts")
     for table, name in (
         ("attempts", "publish_s"),
         ("attempts", "waited_s"),

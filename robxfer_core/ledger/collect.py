@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from .engine import for_update, lock_jobs, now, read, write
+from .engine import lock_jobs, now, read, write
 from .events import append, job_event
 from .queue import prefix_of
 from .settle import wanted
@@ -176,7 +176,7 @@ def unneeded_uploads(engine: Engine, which: Sequence[Upload], dry_run: bool) -> 
         uploads.c.id.in_([each.id for each in which])
     )
     with read(engine) if dry_run else write(engine) as connection:
-        known = connection.execute(rows if dry_run else for_update(rows)).all()
+        known = connection.execute(rows if dry_run else rows.with_for_update()).all()  # a submission holds its uploads
         needed = set(connection.execute(_importing()).tuples())
         doomed = {row.id for row in known if row.old and (row.project_id, row.sha256) not in needed}
         at = connection.scalar(select(now())) or 0.0

@@ -204,6 +204,7 @@ attempts = Table(
     Column("error", Json),
     Column("waited_s", Double),  # from when the job was ready to the claim
     Column("publish_s", Double),  # from the child's end to the artifact
+    Index(None, "ended_at"),
 )
 
 artifacts = Table(

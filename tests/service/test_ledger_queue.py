@@ -244,6 +244,9 @@ def test_figures(ledger):
     done = figures.throughput(ledger.engine)["train", "cpu"]
     assert (done.flops, done.n) == (2e9, 2)
     assert done.seconds >= 0
-    assert figures.queue_depth(ledger.engine) == {("cpu", "ready"): 1, ("cpu", "done"): 2}
-    ended = figures.attempts_ended(ledger.engine)
-    assert {key: n for key, (n, _) in ended.items()} == {("train", "failed"): 1, ("train", "succeeded"): 2}
+    assert figures.queue_depth(ledger.engine) == {("cpu", "ready"): 1}
+    ended = figures.Tally().read(ledger.engine)
+    assert {key: each.n for key, each in ended.items()} == {
+        ("train", "cpu", "failed"): 1,
+        ("train", "cpu", "succeeded"): 2,
+    }

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from robxfer_core import bell
 from robxfer_core.artifacts import Store
+from robxfer_core.ledger.figures import Tally
 from robxfer_core.settings import Settings
 from robxfer_core.spec.experiment import MAX_BYTES, Experiment, read_spec
 
@@ -35,6 +36,7 @@ class Context:
     store: Store
     fan: Fan
     ringer: Executor
+    tally: Tally = field(default_factory=Tally)
 
     def ring(self, queues: list[str]) -> None:
         """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""

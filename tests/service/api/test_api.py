@@ -307,9 +307,8 @@ def test_health_readiness_and_figures(service: Any, small: Spec) -> None:
     service.publish(service.claim())
     text = httpx2.get(f"{service.url}/metrics").text
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert samples['robxfer_queue_depth{queue="cpu"}'] == "2"
-    assert samples['robxfer_jobs{state="done"}'] == "1"
-    assert samples['robxfer_jobs{state="waiting"}'] == "7"
+    assert samples['robxfer_queue_depth{queue="cpu",state="ready"}'] == "2"
+    assert samples['robxfer_queue_depth{queue="cpu",state="waiting"}'] == "7"
     assert samples['robxfer_attempts_total{kind="dataset",outcome="succeeded"}'] == "1"
     assert samples["robxfer_workers"] == "1"
     assert samples['robxfer_slots{queue="cpu"}'] == "2"

@@ -28,4 +28,4 @@ def readyz(ctx: Ctx, caller: Reader) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(ctx: Ctx, caller: Reader) -> PlainTextResponse:
     """Queues, jobs, attempts and workers, as Prometheus reads them."""
-    return PlainTextResponse(exposition(ctx.engine), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(exposition(ctx.engine, ctx.tally), media_type="text/plain; version=0.0.4; charset=utf-8")
