@@ -42,8 +42,9 @@ def correct(
     """Which images are classified right after PGD in the threat model (eps 0: as they are): bool [n], on the CPU.
 
     `x` is [n, C, H, W] as stored (uint8, or floats in [0,1]), on any device; the network's decides. An image's random
-    start follows from `seed` and its place, which is `first` for that of x[0]. `progress` is told the images done after each batch. Raises
-    FloatingPointError naming the images where the network gives NaN under attack; on clean images NaN counts as wrong.
+    start follows from `seed` and its place, which is `first` for that of x[0]. `progress` is told the images done after
+    each batch. Raises FloatingPointError naming the images where the network gives NaN under attack; on clean images
+    NaN counts as wrong.
     """
     device = network.mean.device
     parts: list[Tensor] = []

@@ -27,7 +27,7 @@ class State:
     """The network as a step calls it (`Team.trained`)."""
     loss: Tensor
     """Sum of the losses of this epoch's images so far, on the device, so that no step waits for it."""
-    team: Team = Team()
+    team: Team
     epoch: int = 0
     step: int = 0
     """Steps taken in this epoch."""
@@ -36,7 +36,7 @@ class State:
     robust: list[float] = field(default_factory=list)
 
     @classmethod
-    def start(cls, network: Network, how: Sgd, averaged: bool, team: Team = Team()) -> "State":
+    def start(cls, network: Network, how: Sgd, averaged: bool, team: Team) -> "State":
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=how.lr,

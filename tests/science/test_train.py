@@ -15,6 +15,7 @@ from robxfer_core.science import models
 from robxfer_core.science.batches import channel_moments, epoch_batches
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_split
+from robxfer_core.science.distributed import Team
 from robxfer_core.science.evaluate import correct, share
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
@@ -212,7 +213,7 @@ def test_divergence_is_an_error_that_says_where(few: Inputs, eps: float, message
 
 def tiny_state(spec: Train) -> State:
     network = models.build(spec.arch, 3, 1, 8, [0.5], [0.5], 0)
-    return State.start(network, spec.optimizer, averaged=spec.ema is not None)
+    return State.start(network, spec.optimizer, averaged=spec.ema is not None, team=Team())
 
 
 def test_label_smoothing_is_a_mixture_with_the_uniform() -> None:

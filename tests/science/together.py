@@ -41,8 +41,7 @@ def batch_norm(weight: torch.Tensor, bias: torch.Tensor) -> nn.BatchNorm2d:
 def main() -> None:
     folder, team = Path(sys.argv[1]), Team(int(sys.argv[2]), int(sys.argv[3]))
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), team.size)
-    dist.init_process_group("gloo", store=store, rank=team.rank, world_size=team.size)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=team.rank, world_size=team.size)
     for batch in sorted(folder.glob("*.pt")):
         normalise(folder, batch.stem, team)
     for name, asked in json.loads((folder / "trainings.json").read_text()).items():
