@@ -115,6 +115,13 @@ class Client:
     def artifact(self, id: str) -> ArtifactView:
         return self._get(f"/v1/artifacts/{id}", ArtifactView)
 
+    def pin(self, id: str) -> ArtifactView:
+        """Keeps an artifact from being collected."""
+        return self._post(f"/v1/artifacts/{id}/pin", ArtifactView)
+
+    def unpin(self, id: str) -> ArtifactView:
+        return self._read(ArtifactView, self._send("DELETE", f"/v1/artifacts/{id}/pin"))
+
     def workers(self) -> Page[WorkerView]:
         return self._get("/v1/workers", Page[WorkerView])
 

@@ -214,6 +214,8 @@ class ArtifactView(Wire):
     key: str
     bytes: int
     created_at: float
+    pinned_at: float | None = None
+    """Since when it is never collected."""
     files: list[FileView]
 
 

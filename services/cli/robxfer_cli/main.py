@@ -150,6 +150,26 @@ def pull(
 
 
 @app.command()
+def pin(
+    artifact: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False
+) -> None:
+    """Keep an artifact from being collected (see gc), however old it is."""
+    with _service(server, token, data_dir, "api") as client:
+        view = client.pin(artifact)
+    _print(view) if json else console.print(f"{view.id} is kept until `robxfer unpin {view.id}`", highlight=False)
+
+
+@app.command()
+def unpin(
+    artifact: str, server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False
+) -> None:
+    """Let an artifact be collected again (see gc)."""
+    with _service(server, token, data_dir, "api") as client:
+        view = client.unpin(artifact)
+    _print(view) if json else console.print(f"{view.id} is no longer pinned", highlight=False)
+
+
+@app.command()
 def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir: DataDir = HERE) -> None:
     """Run the embedded stack (API, worker and web page) until interrupted."""
 

@@ -344,12 +344,30 @@ def test_the_page_is_self_contained_and_strict(service: Any, small: Spec) -> Non
     assert "innerHTML" not in httpx2.get(f"{service.url}/static/experiment.js").text
 
 
+def test_an_artifact_is_pinned_and_unpinned(service: Any, small: Spec) -> None:
+    with service.client() as client:
+        client.submit(yaml.safe_dump(small(seeds=(0,))).encode())
+        service.publish(service.claim())
+        (artifact,) = client.datasets().artifacts.items
+        assert artifact.pinned_at is None
+        since = client.pin(artifact.id).pinned_at
+        assert since is not None
+        assert since >= artifact.created_at
+        assert client.pin(artifact.id).pinned_at == client.artifact(artifact.id).pinned_at == since
+        assert client.unpin(artifact.id).pinned_at is client.unpin(artifact.id).pinned_at is None
+        for act in (client.pin, client.unpin):
+            with pytest.raises(ApiError) as refused:
+                act("art_00000000000000000000000000")
+            assert refused.value.problem.status == 404
+
+
 def test_openapi_describes_every_route(service: Any) -> None:
     paths = httpx2.get(f"{service.url}/openapi.json").json()["paths"]
     assert {
         "/v1/experiments", "/v1/experiments/plan", "/v1/experiments/{id}", "/v1/experiments/{id}/cancel",
         "/v1/experiments/{id}/retry", "/v1/experiments/{id}/events", "/v1/experiments/{id}/report", "/v1/jobs/{id}",
         "/v1/jobs/{id}/metrics", "/v1/jobs/{id}/logs", "/v1/artifacts/{id}", "/v1/artifacts/{id}/files/{path}",
+        "/v1/artifacts/{id}/pin",
         "/v1/models", "/v1/datasets", "/v1/workers", "/v1/job-kinds", "/healthz", "/readyz", "/metrics",
     } <= paths.keys()  # fmt: skip
     assert "application/yaml" in paths["/v1/experiments"]["post"]["requestBody"]["content"]

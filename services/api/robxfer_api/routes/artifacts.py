@@ -6,7 +6,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from robxfer_api.access import Reader
+from robxfer_api.access import Reader, Submitter
 from robxfer_api.answers import artifact_view
 from robxfer_api.context import Ctx, Id
 from robxfer_api.problems import Refused, not_found
@@ -30,6 +30,18 @@ router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 @router.get("/{id}")
 def artifact(ctx: Ctx, caller: Reader, id: Id) -> ArtifactView:
     return artifact_view(artifacts.get(ctx.engine, caller.project, id))
+
+
+@router.post("/{id}/pin")
+def pin(ctx: Ctx, caller: Submitter, id: Id) -> ArtifactView:
+    """Keeps it from being collected, however old it is and whoever names it."""
+    return artifact_view(artifacts.pin(ctx.engine, caller.project, id))
+
+
+@router.delete("/{id}/pin")
+def unpin(ctx: Ctx, caller: Submitter, id: Id) -> ArtifactView:
+    """Keeps it no longer."""
+    return artifact_view(artifacts.pin(ctx.engine, caller.project, id, pinned=False))
 
 
 @router.get(
