@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ROUNDS ?= 10
 SOURCES := robxfer_core services migrations tests benchmarks docs
 
-.PHONY: demo test lint types imports slow peers chaos bench clean
+.PHONY: demo test lint types imports slow peers chaos fuzz bench clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
@@ -33,6 +33,9 @@ peers: .venv/.dev  ## Compare the attacks with torchattacks
 
 chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS)
+
+fuzz: .venv/.dev  ## Every route with what its schema allows and what it does not
+	$(BIN)/python -m tests.fuzz
 
 bench: .venv/.dev  ## Speed, measured
 	$(BIN)/python -m benchmarks

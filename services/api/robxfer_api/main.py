@@ -17,6 +17,7 @@ from robxfer_core.settings import Settings
 
 from .context import Context
 from .gate import Gate
+from .openapi import complete_openapi
 from .problems import handle_problems
 from .routes import ALL
 from .stream import Fan
@@ -49,8 +50,9 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[Middleware(Gate, context=context)],
     )
     app.state.context = context
-    handle_problems(app)
+    handle_problems(app, [route for router in ALL for route in router.routes])
     for router in ALL:
         app.include_router(router)
+    complete_openapi(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     return app

@@ -1,6 +1,6 @@
 """Every error as RFC 9457 problem+json that names the field, what it got and what it takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from robxfer_core.ledger.engine import Conflict, Unknown
 from robxfer_core.ledger.paging import BadCursor
@@ -47,15 +48,15 @@ def answer(problem: ProblemView, headers: Mapping[str, str] | None = None) -> JS
     return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Answers everything that can go wrong in the app."""
+def handle_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answers everything that can go wrong in the app of these routes."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(SpecError, _spec)
     app.add_exception_handler(Unknown, lambda request, error: answer(_plain(404, str(error))))
     app.add_exception_handler(Conflict, lambda request, error: answer(_plain(409, str(error), OTHER_BODY)))
     app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(RequestValidationError, _request)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, lambda request, error: _http(request, error, routes))
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -112,11 +113,15 @@ def _field(error: Mapping[str, Any]) -> FieldError:
     )
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception, routes: Sequence[BaseRoute]) -> JSONResponse:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     detail = error.detail if error.detail != title else f"{request.method} {request.url.path}"
-    return answer(ProblemView(title=title, status=error.status_code, detail=detail), error.headers)
+    headers = error.headers
+    if error.status_code == 405:  # the router's own names the methods of the first route that has the path
+        here = [each for each in routes if isinstance(each, Route) and each.path_regex.match(request.url.path)]
+        headers = {"Allow": ", ".join(sorted({method for each in here for method in each.methods or ()}))}
+    return answer(ProblemView(title=title, status=error.status_code, detail=detail), headers)
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

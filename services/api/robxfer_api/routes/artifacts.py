@@ -47,7 +47,11 @@ def unpin(ctx: Ctx, caller: Submitter, id: Id) -> ArtifactView:
 @router.get(
     "/{id}/files/{path:path}",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}, 307: {"description": "To a signed link."}},
+    responses={
+        200: {"content": {media.partition(";")[0]: {} for media in ("application/octet-stream", *SHOWN.values())}},
+        304: {"description": "The client has it: its ETag is in If-None-Match."},
+        307: {"description": "To a signed link."},
+    },
 )
 def file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotated[str, Header()] = "") -> Response:
     """A file of the artifact's manifest."""
