@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     access: Literal["open", "tokens"] | None = None
     """Who may use the API: `tokens`, whoever has one (`robxfer token create`); `open`, whoever is on this machine, and
     `host` must be a loopback address. Unset: `open` with SQLite on a loopback address, else `tokens`."""
+    rate_per_minute: int = Field(default=1200, ge=1)
+    """Requests a minute that the API takes from a token, or with `open` from an address, and as many at once."""
+    failures_per_minute: int = Field(default=30, ge=1)
+    """Requests a minute without a token that holds which are answered for an address before it must wait."""
+    proxies: Annotated[list[str], NoDecode] = []
+    """Addresses of the proxies in front of the API, separated by commas: theirs is X-Forwarded-For believed."""
 
     data_root: Path | None = None
     """Folder under which workers look for data sets."""
@@ -105,7 +111,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, _secrets_dir())
 
-    @field_validator("queues", "gpus", mode="before")
+    @field_validator("queues", "gpus", "proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -124,7 +130,7 @@ class Settings(BaseSettings):
         self.store_url = self.store_url or f"file://{home}/store"
         self.cache_dir = self.cache_dir or home / "cache"
         self.work_dir = self.work_dir or home / "work"
-        local = _loopback(self.host)
+        local = is_loopback(self.host)
         self.access = self.access or ("open" if local and self.database_url.startswith("sqlite") else "tokens")
         if self.access == "open" and not local:
             raise ValueError(f"access is open, which takes a loopback address as host, and host is {self.host}")
@@ -140,7 +146,7 @@ def _secrets_dir() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there."""
     try:
         return ipaddress.ip_address(host).is_loopback

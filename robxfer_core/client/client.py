@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from robxfer_core.spec.wire import (
     ArtifactView,
+    AuditLine,
     DatasetsView,
     EventView,
     ExperimentRow,
@@ -24,6 +25,7 @@ from robxfer_core.spec.wire import (
     PlanView,
     ProblemView,
     Submitted,
+    TokenView,
     WorkerView,
 )
 
@@ -121,6 +123,17 @@ class Client:
 
     def unpin(self, id: str) -> ArtifactView:
         return self._read(ArtifactView, self._send("DELETE", f"/v1/artifacts/{id}/pin"))
+
+    def tokens(self, limit: int = 50, cursor: str | None = None) -> Page[TokenView]:
+        """The project's tokens, for its administrators."""
+        return self._get("/v1/tokens", Page[TokenView], {"limit": limit, "cursor": cursor})
+
+    def revoke_token(self, id: str) -> TokenView:
+        return self._read(TokenView, self._send("DELETE", f"/v1/tokens/{id}"))
+
+    def audit(self, limit: int = 50, cursor: str | None = None) -> Page[AuditLine]:
+        """Who asked for what change in the project, for its administrators."""
+        return self._get("/v1/audit", Page[AuditLine], {"limit": limit, "cursor": cursor})
 
     def workers(self) -> Page[WorkerView]:
         return self._get("/v1/workers", Page[WorkerView])

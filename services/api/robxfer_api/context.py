@@ -1,7 +1,6 @@
 """What routes are given: the settings, the ledger's engine, the store, the event fan."""
 
 import logging
-from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from robxfer_core import bell
 from robxfer_core.artifacts import Store
 from robxfer_core.ledger.figures import Tally
 from robxfer_core.settings import Settings
-from robxfer_core.spec.experiment import MAX_BYTES, Experiment, read_spec
+from robxfer_core.spec.experiment import Experiment, read_spec
 
 from .problems import Refused
 from .stream import Fan
@@ -78,20 +77,11 @@ class SpecBody:
 
 
 async def spec_body(request: Request) -> SpecBody:
-    """The request's body, at most 1 MiB of JSON or YAML."""
+    """The request's body, JSON or YAML."""
     named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if named not in MEDIA:
         raise Refused(415, f"The header Content-Type is {named or 'missing'!r}; takes {', '.join(MEDIA)}.")
-    return SpecBody(await _at_most(request.stream(), MAX_BYTES), MEDIA[named])
-
-
-async def _at_most(pieces: AsyncIterator[bytes], limit: int) -> bytes:
-    data = bytearray()
-    async for piece in pieces:
-        data += piece
-        if len(data) > limit:
-            raise Refused(413, f"The body has more than {limit} bytes; a spec takes at most that.")
-    return bytes(data)
+    return SpecBody(await request.body(), MEDIA[named])
 
 
 Spec = Annotated[SpecBody, Depends(spec_body)]

@@ -17,10 +17,12 @@ from robxfer_core.settings import Settings
 
 from .context import Context
 from .gate import Gate
+from .limits import BodyLimit
 from .openapi import complete_openapi
 from .problems import handle_problems
 from .routes import ALL
 from .stream import Fan
+from .trail import RequestLog
 
 HERE = Path(__file__).parent
 
@@ -47,7 +49,11 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        middleware=[Middleware(Gate, context=context)],
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(Gate, context=context),
+            Middleware(BodyLimit, settings=settings),
+        ],
     )
     app.state.context = context
     handle_problems(app, [route for router in ALL for route in router.routes])

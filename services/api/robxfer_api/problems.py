@@ -1,12 +1,16 @@
 """Every error as RFC 9457 problem+json that names the field, what it got and what it takes."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
@@ -19,6 +23,10 @@ INVALID_SPEC = "urn:robxfer:problem:invalid-spec"
 INVALID_REQUEST = "urn:robxfer:problem:invalid-request"
 OTHER_BODY = "urn:robxfer:problem:idempotency-key-reused"
 NOT_YET = "urn:robxfer:problem:not-there-yet"
+CURSOR = "the `next` of another page"
+LARGEST = 2**63 - 1
+
+log = structlog.get_logger()
 
 
 class Refused(Exception):
@@ -55,6 +63,8 @@ def handle_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(Unknown, lambda request, error: answer(_plain(404, str(error))))
     app.add_exception_handler(Conflict, lambda request, error: answer(_plain(409, str(error), OTHER_BODY)))
     app.add_exception_handler(BadCursor, _bad_cursor)
+    app.add_exception_handler(OperationalError, _database)
+    app.add_exception_handler(NoConnection, _database)
     app.add_exception_handler(RequestValidationError, _request)
     app.add_exception_handler(HTTPException, lambda request, error: _http(request, error, routes))
     app.add_exception_handler(Exception, _unforeseen)
@@ -64,19 +74,37 @@ def _plain(status: int, detail: str, type: str = "about:blank") -> ProblemView:
     return ProblemView(type=type, title=HTTPStatus(status).phrase, status=status, detail=detail)
 
 
+NO_DATABASE = Refused(503, "The database does not answer; nothing was changed.", headers={"Retry-After": "1"})
+
+
 def wrong_query(field: str, got: str | None, takes: str) -> RequestValidationError:
     """For a query parameter that only the route can judge."""
     kind = "missing" if got is None else "value_error"
     return RequestValidationError([{"type": kind, "loc": ("query", field), "msg": takes, "input": got}])
 
 
+def whole(text: str, cursor: str) -> int:
+    """The whole number in a cursor, or in a part of it."""
+    number = text.removeprefix("-")
+    if not (number.isascii() and number.isdigit() and len(number) < 20 and abs(int(text)) <= LARGEST):
+        raise wrong_query("cursor", cursor, CURSOR)
+    return int(text)
+
+
 def _bad_cursor(request: Request, error: Exception) -> JSONResponse:
-    return _request(request, wrong_query("cursor", request.query_params.get("cursor"), "the `next` of another page"))
+    return _request(request, wrong_query("cursor", request.query_params.get("cursor"), CURSOR))
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
     return answer(error.problem, error.headers)
+
+
+def _database(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OperationalError) and isinstance(error.orig, sqlite3.Error) and "locked" not in str(error):
+        raise error  # a file is always there: what else is wrong is a mistake of ours
+    log.warning("the database does not answer", error=str(error).splitlines()[0])
+    return answer(NO_DATABASE.problem, NO_DATABASE.headers)
 
 
 def _spec(request: Request, error: Exception) -> JSONResponse:

@@ -1,10 +1,13 @@
 """Runs the API under uvicorn."""
 
 import socket
+import sys
 from collections.abc import Callable
+from typing import TextIO
 
 import uvicorn
 
+from robxfer_core.log import log_to
 from robxfer_core.settings import Settings
 
 from .context import Context
@@ -31,7 +34,15 @@ class Server(uvicorn.Server):
         self._ready = ready or (lambda url: None)
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_S
+                app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=settings.proxies,
+                timeout_graceful_shutdown=GRACE_S,
             )
         )
 
@@ -47,6 +58,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
-    """Serves until told to stop. `ready` gets the URL once it answers."""
+def serve(settings: Settings, ready: Callable[[str], None] | None = None, log: TextIO = sys.stderr) -> None:
+    """Serves until told to stop. `ready` gets the URL once it answers, and `log` a line for each request."""
+    log_to(log)
     Server(settings, ready).serve_until_stopped()

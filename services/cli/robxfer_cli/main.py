@@ -19,7 +19,7 @@ from rich.console import Console
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire import ExperimentView
 
-from . import retention, show, stack
+from . import admin, operate, retention, show, stack
 from .attach import Need, NothingRuns, Target, service
 from .follow import follow
 
@@ -42,6 +42,10 @@ Token = Annotated[
 DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 HERE = Path("robxfer-data")
+ACCESS = {
+    "open": "It is open to this machine alone: it listens on a loopback address and checks the Host header.",
+    "tokens": "It takes tokens: `robxfer token create` makes them.",
+}
 
 
 @app.command()
@@ -176,6 +180,7 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
     def announce(answer: dict[str, Any]) -> None:
         if "url" in answer:
             console.print(f"robxfer listens on {answer['url']} (data in {data_dir.absolute()})", highlight=False)
+            console.print(ACCESS[answer["access"]], highlight=False)
         else:
             errors.print(answer["error"], style="red", highlight=False)
             raise typer.Exit(WRONG)
@@ -183,76 +188,8 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
     stack.host(data_dir.absolute(), worker=True, port=port, announce=announce)
 
 
-@app.command()
-def worker(check: Annotated[bool, typer.Option(help="only ask whether this host's worker lives")] = False) -> None:
-    """Run a worker by the settings of the environment (ROBXFER_*)."""
-    from robxfer_core.settings import Settings
-    from robxfer_worker.folders import marked
-
-    settings = Settings()
-    if check:  # often asked: without what working takes to import
-        assert settings.work_dir is not None
-        raise typer.Exit(0 if marked(settings.work_dir) else FAILED)
-    from robxfer_worker.worker import main as work
-
-    raise typer.Exit(work(settings))
-
-
-@app.command()
-def api() -> None:
-    """Run the API by the settings of the environment (ROBXFER_*)."""
-    from robxfer_api.serve import serve
-    from robxfer_core.settings import Settings
-
-    serve(Settings(), lambda url: print(f"robxfer listens on {url}", flush=True))
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database of the settings (ROBXFER_DATABASE_URL) to the newest schema."""
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
-
-    from robxfer_core.ledger.migrate import upgrade
-    from robxfer_core.settings import Settings
-
-    try:
-        upgrade(Settings().database_url)
-    except (ArgumentError, NoSuchModuleError) as error:
-        errors.print(
-            f"ROBXFER_DATABASE_URL: {error}; takes sqlite:///FILE or postgresql+psycopg://...", highlight=False
-        )
-        sys.exit(WRONG)
-    except OperationalError as error:
-        errors.print(f"could not reach the database: {error.orig}", style="red", highlight=False)
-        sys.exit(UNREACHABLE)
-
-
-@app.command("make-bucket")
-def make_bucket() -> None:
-    """Make the bucket of the settings (ROBXFER_STORE_URL) where it is not there yet."""
-    from minio.error import S3Error
-    from urllib3.exceptions import HTTPError
-
-    from robxfer_core.artifacts import S3Store, open_store
-    from robxfer_core.settings import Settings
-
-    settings = Settings()
-    try:
-        store = open_store(settings.store_url, settings)
-    except ValueError as error:
-        errors.print(f"ROBXFER_STORE_URL: {error}", style="red", highlight=False)
-        sys.exit(WRONG)
-    if not isinstance(store, S3Store):
-        errors.print(f"ROBXFER_STORE_URL is {settings.store_url}, which needs no bucket", highlight=False)
-        return
-    try:
-        made = store.make_bucket()
-    except (S3Error, HTTPError) as error:
-        errors.print(f"could not make the bucket {store.bucket}: {error}", style="red", highlight=False)
-        sys.exit(UNREACHABLE)
-    console.print(f"the bucket {store.bucket} is {'made' if made else 'there'}", highlight=False)
-
-
+app.add_typer(operate.app)
+app.add_typer(admin.app)
 app.command()(retention.gc)
 
 

@@ -118,12 +118,13 @@ def host(data_dir: Path, worker: bool, port: int, announce: Any) -> None:
             if worker:
                 working.wait(START_S)  # until it has said which data sets it reads, specs cannot be checked
                 _write(data_dir / "stack.json", {"url": url, "pid": os.getpid()})
-            announce({"url": url})
+            announce({"url": url, "access": settings.access})
 
         if keeper:
             keeper.start()
         try:
-            serve(settings, ready=ready)
+            with (data_dir / "api.log").open("a", buffering=1) as log:
+                serve(settings, ready, log)
         finally:
             stop.set()
             if keeper:

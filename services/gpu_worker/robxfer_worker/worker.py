@@ -1,6 +1,5 @@
 """The worker's process: `python -m robxfer_worker.worker`, told everything by ROBXFER_* (see settings.py)."""
 
-import logging
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from celery.platforms import SecurityWarning
 from robxfer_core import bell
 from robxfer_core.artifacts import open_store
 from robxfer_core.ledger.engine import connect
+from robxfer_core.log import log_to
 from robxfer_core.settings import Settings
 
 from .app import Slots, make_worker_app
@@ -109,17 +109,7 @@ def _house(settings: Settings) -> Iterator[tuple[House, OwnFolder]]:
 
 
 def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format='{"logger":"%(name)s","event":"%(message)s"}')
+    log_to(sys.stderr)
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle: messages here are JSON alone
     signals.setup_logging.connect(_leave_logging_alone)
 

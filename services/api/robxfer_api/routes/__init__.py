@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter
 
-from . import artifacts, experiments, health, jobs, lists, web
+from . import access, artifacts, experiments, health, jobs, lists, web
 
 ALL: tuple[APIRouter, ...] = (
     experiments.router,
     jobs.router,
     artifacts.router,
     lists.router,
+    access.router,
     health.router,
     web.router,
 )

@@ -7,13 +7,12 @@ from fastapi import APIRouter, Query
 from robxfer_api.access import Reader
 from robxfer_api.answers import event_view, job_view
 from robxfer_api.context import Ctx, Cursor, Id, Text
-from robxfer_api.problems import wrong_query
+from robxfer_api.problems import whole
 from robxfer_core.ledger import events, jobs
 from robxfer_core.spec.wire import EventView, JobView, MetricRow, Page
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["jobs"])
 Many = Annotated[int, Query(ge=1, le=10_000)]
-LARGEST = 2**63 - 1
 
 
 @router.get("")
@@ -30,7 +29,7 @@ def metrics(
     after = None
     if cursor is not None:
         step, _, last = cursor.partition(":")
-        after = (last, _whole(step, cursor))
+        after = (last, whole(step, cursor))
     found = jobs.measured(ctx.engine, id, name, after, limit)
     items = [MetricRow.model_validate(each, from_attributes=True) for each in found]
     return Page(items=items, next=f"{items[-1].step}:{items[-1].name}" if len(items) == limit else None)
@@ -40,13 +39,6 @@ def metrics(
 def logs(ctx: Ctx, caller: Reader, id: Id, limit: Many = 1000, cursor: Cursor = None) -> Page[EventView]:
     """What it said, oldest first."""
     jobs.job(ctx.engine, caller.project, id)
-    last = _whole(cursor, cursor) if cursor is not None else 0
+    last = whole(cursor, cursor) if cursor is not None else 0
     items = [event_view(each) for each in events.for_job(ctx.engine, id, "log", last, limit)]
     return Page(items=items, next=str(items[-1].id) if len(items) == limit else None)
-
-
-def _whole(text: str, cursor: str) -> int:
-    number = text.removeprefix("-")
-    if not (number.isascii() and number.isdigit() and len(number) < 20 and abs(int(text)) <= LARGEST):
-        raise wrong_query("cursor", cursor, "the `next` of another page")
-    return int(text)
