@@ -72,14 +72,15 @@ def fates(engine: Engine, which: Sequence[Attempt], older_s: float | None, dry_r
     with dry_run, only say which.
     """
     with read(engine) as connection:
-        rows = connection.execute(_known(which, older_s)).all()
-    forgotten = {row.job_id for row in rows if row.forgettable}
+        known = {Attempt(*row[:3]): row for row in connection.execute(_known(which, older_s))}
+    asked = {attempt: known[attempt] for attempt in which if attempt in known}
+    forgotten = {row.job_id for row in asked.values() if row.forgettable}
     if forgotten and not dry_run:
         with write(engine) as connection:
             forgotten = _forget(connection, sorted(forgotten), older_s or 0.0)
     found: dict[Attempt, Fate] = {}
-    for row in rows:
-        attempt, old = Attempt(row.project_id, row.job_id, row.number), row.job_id in forgotten
+    for attempt, row in asked.items():
+        old = row.job_id in forgotten
         mine = row.checkpoint is not None and row.checkpoint.startswith(prefix_of(*attempt) + "/")
         if row.artifact_id is not None:
             found[attempt] = Fate("artifact" if old else None)
@@ -102,9 +103,7 @@ def _known(which: Sequence[Attempt], older_s: float | None) -> Select[Any, Any, 
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .outerjoin(artifacts, and_(artifacts.c.job_id == attempts.c.job_id, artifacts.c.attempt == attempts.c.number))
-        .where(
-            tuple_(jobs.c.project_id, attempts.c.job_id, attempts.c.number).in_(which), attempts.c.ended_at.is_not(None)
-        )
+        .where(attempts.c.job_id.in_({each.job_id for each in which}), attempts.c.ended_at.is_not(None))
     )
 
 
@@ -177,7 +176,7 @@ def unneeded_uploads(engine: Engine, which: Sequence[Upload], dry_run: bool) -> 
     )
     with read(engine) if dry_run else write(engine) as connection:
         known = connection.execute(rows if dry_run else rows.with_for_update()).all()  # a submission holds its uploads
-        needed = set(connection.execute(_importing()).tuples())
+        needed = set(map(tuple, connection.execute(_importing())))
         doomed = {row.id for row in known if row.old and (row.project_id, row.sha256) not in needed}
         at = connection.scalar(select(now())) or 0.0
         if not dry_run:
