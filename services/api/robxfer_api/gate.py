@@ -107,7 +107,7 @@ class Gate:
 
 def _is_local(host: str) -> bool:
     found = _HOST.fullmatch(host)
-    return found is not None and is_loopback(found[1])
+    return found is not None and is_loopback(found[1].lower())
 
 
 def _is_foreign(host: str, origin: str | None, fetch_site: str | None) -> bool:

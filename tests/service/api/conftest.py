@@ -1,6 +1,7 @@
 """A real API on a free port, with SQLite and a folder as store; tests play the worker by the ledger's own functions."""
 
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from robxfer_core.client import Client
 from robxfer_core.ledger import migrate, queue, tokens
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.ids import new_id
+from robxfer_core.log import log_to
 from robxfer_core.settings import Settings
 
 PATIENCE_S = 60.0
@@ -117,20 +119,39 @@ def served(folder: Path, **settings: Any) -> Iterator[Service]:
     if not configured.database_url.startswith("sqlite") or not (folder / "ledger.sqlite").exists():
         folder.mkdir(exist_ok=True)
         migrate.upgrade(configured.database_url)
-    listens = threading.Event()
-    server = Server(configured, lambda url: listens.set())
-    thread = threading.Thread(target=server.serve_until_stopped)
-    thread.start()
     engine = connect(configured.database_url)
     try:
+        with listening(configured) as server:
+            store = open_store(configured.store_url, configured)
+            yield Service(configured, server.url, server, engine, store, folder)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[Server]:
+    """The API, whatever its database is like."""
+    listens = threading.Event()
+    server = Server(settings, lambda url: listens.set())
+    thread = threading.Thread(target=server.serve_until_stopped)
+    thread.start()
+    try:
         assert listens.wait(PATIENCE_S)
-        store = open_store(configured.store_url, configured)
-        yield Service(configured, server.url, server, engine, store, folder)
+        yield server
     finally:
         server.should_exit = True
         thread.join(PATIENCE_S)
-        engine.dispose()
     assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where all services of the run write their lines."""
+    path = tmp_path_factory.mktemp("log") / "api.log"
+    with path.open("a", buffering=1) as stream:
+        log_to(stream)
+        yield path
+    log_to(sys.stderr)
 
 
 @pytest.fixture
