@@ -3,7 +3,7 @@
 from .manifest import Corrupt, describe, fetch_manifest, publish_folder
 from .opening import open_store
 from .s3 import S3Store
-from .store import Missing, Store, Stored, check_name
+from .store import Missing, Store, Stored, Unavailable, check_name
 
 __all__ = [
     "Corrupt",
@@ -11,6 +11,7 @@ __all__ = [
     "S3Store",
     "Store",
     "Stored",
+    "Unavailable",
     "check_name",
     "describe",
     "fetch_manifest",

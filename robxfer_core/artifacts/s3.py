@@ -3,21 +3,35 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import S3Error
+from minio.error import InvalidResponseError, S3Error, ServerError
 
 from robxfer_core.settings import Settings
 
-from .store import Missing, Stored, check_name
+from .store import Missing, Stored, Unavailable, check_name
 
 PIECE = 1 << 20
 PART = 16 << 20  # bytes of a part of a multipart upload
 GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Tell a service that is out of reach, or out of order, from one that refuses."""
+    try:
+        yield
+    except (urllib3.exceptions.HTTPError, ServerError) as error:
+        raise Unavailable(f"the S3 service does not answer: {error}") from error
+    except (S3Error, InvalidResponseError) as error:  # the latter: a page of whatever stands before the service
+        if (error.response.status if isinstance(error, S3Error) else error._code) < 500:
+            raise
+        raise Unavailable(f"the S3 service is out of order: {error}") from error
 
 
 class S3Store:
@@ -37,6 +51,7 @@ class S3Store:
     def _key(self, name: str) -> str:
         return self.prefix + check_name(name)
 
+    @_answering()
     def put(self, name: str, path: Path) -> None:
         self.client.fput_object(self.bucket, self._key(name), str(path), part_size=PART)
 
@@ -50,6 +65,7 @@ class S3Store:
         finally:
             aside.unlink(missing_ok=True)
 
+    @_answering()
     def stream(self, name: str) -> Iterator[bytes]:
         try:
             answer = self.client.get_object(self.bucket, self._key(name))
@@ -60,7 +76,8 @@ class S3Store:
 
         def pieces() -> Iterator[bytes]:
             try:
-                yield from answer.stream(PIECE)
+                with _answering():
+                    yield from answer.stream(PIECE)
             finally:
                 answer.close()
                 answer.release_conn()
@@ -86,11 +103,13 @@ class S3Store:
         )
 
     def walk(self) -> Iterator[Stored]:
-        for item in self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True):
-            if item.object_name and item.last_modified:
-                name = item.object_name.removeprefix(self.prefix)
-                yield Stored(name, item.size or 0, item.last_modified.timestamp())
+        with _answering():
+            for item in self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True):
+                if item.object_name and item.last_modified:
+                    name = item.object_name.removeprefix(self.prefix)
+                    yield Stored(name, item.size or 0, item.last_modified.timestamp())
 
+    @_answering()
     def delete(self, prefix: str) -> None:
         found = self.client.list_objects(self.bucket, prefix=self._key(prefix) + "/", recursive=True)
         doomed = (DeleteObject(item.object_name) for item in found if item.object_name)

@@ -13,6 +13,10 @@ class Missing(Exception):
     """The store has no object of this name."""
 
 
+class Unavailable(Exception):
+    """The store does not answer, or says that it cannot: another try may go well."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """An object as a store lists it."""

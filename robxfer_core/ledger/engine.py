@@ -24,12 +24,16 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from .tables import jobs
 
 Ts = TypeVarTuple("Ts")
+
+AWAY = (OperationalError, InterfaceError, TimeoutError)
+"""What a database that cannot be reached, or has no connection to spare, raises: another try may go well."""
 
 EVENTS_LOCK = 0x726F6201
 CLAIMS_LOCK = 0x726F6202

@@ -5,13 +5,13 @@ import re
 
 import structlog
 from fastapi import Request
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from robxfer_core.ledger import audit
+from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import is_loopback
 
 from .access import Caller, caller_of
@@ -54,7 +54,7 @@ class Gate:
         except Refused as refused:
             await answer(refused.problem, refused.headers)(scope, receive, send)
             return
-        except (OperationalError, NoConnection) as error:
+        except AWAY as error:
             log.warning("the database does not answer", error=str(error).splitlines()[0])
             await answer(NO_DATABASE.problem, NO_DATABASE.headers)(scope, receive, send)
             return

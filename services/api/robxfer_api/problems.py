@@ -10,11 +10,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from robxfer_core.ledger.engine import Conflict, Unknown
+from robxfer_core.artifacts import Unavailable
+from robxfer_core.ledger.engine import AWAY, Conflict, Unknown
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.spec.errors import SpecError, place, show
 from robxfer_core.spec.wire import FieldError, ProblemView
@@ -63,10 +63,11 @@ def handle_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(Unknown, lambda request, error: answer(_plain(404, str(error))))
     app.add_exception_handler(Conflict, lambda request, error: answer(_plain(409, str(error), OTHER_BODY)))
     app.add_exception_handler(BadCursor, _bad_cursor)
-    app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(NoConnection, _database)
     app.add_exception_handler(RequestValidationError, _request)
     app.add_exception_handler(HTTPException, lambda request, error: _http(request, error, routes))
+    for away in AWAY:
+        app.add_exception_handler(away, _database)
+    app.add_exception_handler(Unavailable, _store)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -74,7 +75,10 @@ def _plain(status: int, detail: str, type: str = "about:blank") -> ProblemView:
     return ProblemView(type=type, title=HTTPStatus(status).phrase, status=status, detail=detail)
 
 
-NO_DATABASE = Refused(503, "The database does not answer; nothing was changed.", headers={"Retry-After": "1"})
+SOON = {"Retry-After": "1"}
+# Not that nothing was changed: a database that dies may have done what it was asked, and only not said so.
+NO_DATABASE = Refused(503, "The database does not answer; ask again, a submission with its key.", headers=SOON)
+NO_STORE = Refused(503, "The store does not answer; ask again.", headers=SOON)
 
 
 def wrong_query(field: str, got: str | None, takes: str) -> RequestValidationError:
@@ -105,6 +109,11 @@ def _database(request: Request, error: Exception) -> JSONResponse:
         raise error  # a file is always there: what else is wrong is a mistake of ours
     log.warning("the database does not answer", error=str(error).splitlines()[0])
     return answer(NO_DATABASE.problem, NO_DATABASE.headers)
+
+
+def _store(request: Request, error: Exception) -> JSONResponse:
+    log.warning("the store does not answer", error=str(error))
+    return answer(NO_STORE.problem, NO_STORE.headers)
 
 
 def _spec(request: Request, error: Exception) -> JSONResponse:

@@ -1,12 +1,14 @@
 """The Celery task behind the bell: take the best job of a queue, see it through, and take the next."""
 
 import queue as queues
+from collections.abc import Callable
 
 import structlog
 from celery import Celery
 
 from robxfer_core import bell
 from robxfer_core.ledger import queue
+from robxfer_core.ledger.engine import AWAY
 
 from .supervisor import House, Slot, supervise
 
@@ -16,6 +18,7 @@ class Slots:
 
     def __init__(self, slots: list[Slot]) -> None:
         self._free: queues.SimpleQueue[Slot] = queues.SimpleQueue()
+        self._count = len(slots)
         for slot in slots:
             self._free.put(slot)
 
@@ -31,28 +34,41 @@ class Slots:
     def free(self) -> bool:
         return not self._free.empty()
 
+    def close(self) -> None:
+        """Take them all, as each becomes free."""
+        for _ in range(self._count):
+            self._free.get()
 
-def make_worker_app(house: House, worker_id: str, slots: Slots) -> Celery:
-    """The Celery application whose task `work(queue)` keeps a slot busy until the queue has nothing ready."""
+
+def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
+    """Keep a slot busy, if one is free, until the queue of this name has nothing ready."""
+    slot = slots.take()
+    if slot is None:
+        return
+    log = structlog.get_logger().bind(queue=name, slot=slot.number)
+    try:
+        while not house.draining.is_set():
+            claim = queue.claim(house.engine, worker_id, [name], house.settings.lease_s, slot.device)
+            if claim is None:
+                return
+            if slots.free():
+                bell.ring(house.settings, [name])  # a message wakes one slot: pass it on while there may be more
+            supervise(house, claim, slot)
+            bell.ring(house.settings, queue.sweep(house.engine))  # what the job's end made ready
+    except AWAY as error:
+        log.warning("the slot gives up its turn: the database is away", error=str(error))
+    except Exception:
+        log.exception("the slot gave up its turn")
+    finally:
+        slots.give(slot)
+
+
+def make_worker_app(house: House, work: Callable[[str], None]) -> Celery:
+    """The Celery application whose task is `work(queue)`."""
     app = bell.make_app(house.settings.broker_url)
 
     @app.task(name=bell.TASK)
-    def work(name: str) -> None:
-        slot = slots.take()
-        if slot is None:
-            return
-        try:
-            while not house.draining.is_set():
-                claim = queue.claim(house.engine, worker_id, [name], house.settings.lease_s, slot.device)
-                if claim is None:
-                    return
-                if slots.free():
-                    bell.ring(house.settings, [name])  # a message wakes one slot: pass it on while there may be more
-                supervise(house, claim, slot)
-                bell.ring(house.settings, queue.sweep(house.engine))  # what the job's end made ready
-        except Exception:
-            structlog.get_logger().exception("the slot gave up its turn", queue=name, slot=slot.number)
-        finally:
-            slots.give(slot)
+    def heard(name: str) -> None:
+        work(name)
 
     return app

@@ -14,7 +14,7 @@ from robxfer_core.settings import Settings
 
 
 class Lost(Exception):
-    """The attempt is no longer this worker's, or nobody can tell: leave everything and write nothing."""
+    """The attempt is no longer this worker's, or nobody can tell: leave everything and write nothing. Says why."""
 
 
 class Lease:
@@ -48,8 +48,10 @@ class Lease:
 
     def check(self) -> None:
         """Raise Lost if the lease is."""
+        if not self._held:
+            raise Lost("the ledger says that the attempt is over")
         if self.lost:
-            raise Lost
+            raise Lost("the lease ran out before it could be renewed")
 
     def progress(self, progress: dict[str, Any]) -> None:
         """Write this with a next renewal; of several, the latest."""

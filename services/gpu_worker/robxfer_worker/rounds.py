@@ -1,4 +1,7 @@
-"""What a worker does beside its jobs: says that it lives and what it can read, sweeps, and rings for ready jobs."""
+"""What a worker does beside its jobs: says that it lives and what it can read, sweeps, and takes up ready jobs.
+
+No bell is needed for these, so a broker that is away, or a consumer that has gone deaf, costs seconds and no job.
+"""
 
 import threading
 import time
@@ -6,7 +9,6 @@ from collections.abc import Callable
 
 import structlog
 
-from robxfer_core import bell
 from robxfer_core.ledger import queue, workers
 from robxfer_core.settings import Settings
 from robxfer_core.spec import datasets
@@ -20,10 +22,12 @@ SCAN_S = 60.0  # seconds between looks for new data sets
 class Rounds(threading.Thread):
     """Runs until `stop`. A round that fails, as when the database is away, is logged and made again."""
 
-    def __init__(self, house: House, worker_id: str, slots: Slots, mark: Callable[[], None]) -> None:
+    def __init__(
+        self, house: House, worker_id: str, slots: Slots, work: Callable[[str], None], mark: Callable[[], None]
+    ) -> None:
         super().__init__(name="rounds", daemon=True)
         self._mark = mark  # called at each round, whether the database answers or not
-        self._house, self._id, self._slots = house, worker_id, slots
+        self._house, self._id, self._slots, self._work = house, worker_id, slots, work
         self._stopped = threading.Event()
         self._log = structlog.get_logger().bind(worker=worker_id)
         self._datasets: dict[str, datasets.Facts] = {}
@@ -67,6 +71,6 @@ class Rounds(threading.Thread):
         workers.heartbeat(self._house.engine, self._id, settings.queues, settings.slots, device, dict(self._datasets))
 
     def _sweep(self, settings: Settings) -> None:
-        ready = queue.sweep(self._house.engine)
-        if self._slots.free() and not self._house.draining.is_set():
-            bell.ring(settings, [name for name in ready if name in settings.queues])
+        for name in queue.sweep(self._house.engine):
+            if name in settings.queues and self._slots.free() and not self._house.draining.is_set():
+                threading.Thread(target=self._work, args=(name,), name=f"work-{name}", daemon=True).start()

@@ -10,15 +10,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.artifacts import Corrupt, Store, fetch_manifest, publish_folder
+from robxfer_core.artifacts import Corrupt, Store, Unavailable, fetch_manifest, publish_folder
 from robxfer_core.ledger import queue
+from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import Settings
 
 from .cache import Cache
@@ -28,7 +28,8 @@ from .lease import Lease, Lost
 from .talk import Talk
 
 STOPPED_GRACE_S = 1.0  # a job that nobody wants has nothing to save
-RETRY_S = 0.5  # between tries at a write while the database is out of reach
+RETRY_S = 0.5  # between tries while the database or the store is out of reach
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,17 @@ def supervise(house: House, claim: queue.Claim, slot: Slot) -> str | None:
     try:
         with Lease(house.engine, claim, house.settings, log) as lease:
             outcome = _Attempt(house, claim, slot, lease, folder, log).run()
-    except Lost:
+    except Lost as lost:
         outcome = None
+        log.warning("lost", why=str(lost))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     log.info("ended", outcome=outcome or "lost", seconds=round(time.monotonic() - started, 3))
     return outcome
+
+
+class _Told(Exception):
+    """The attempt was told to end, for this outcome, while it waited for the store."""
 
 
 class _Attempt:
@@ -95,10 +101,12 @@ class _Attempt:
                 return ending.outcome
         except Lost:
             raise
+        except _Told as told:
+            ending = Ending(str(told))
         except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
-        self._own(lambda ids: queue.finish(*ids, ending.outcome, ending.error))
+        self._own("finish", lambda ids: queue.finish(*ids, ending.outcome, ending.error))
         return ending.outcome
 
     def _compute(self, held: contextlib.ExitStack) -> Ending:
@@ -150,7 +158,7 @@ class _Attempt:
             self.lease.check()
 
             def fetch(dest: Path, item: queue.ClaimInput = item) -> None:
-                fetch_manifest(self.house.store, item.prefix, item.manifest, dest, only)
+                self._patiently(lambda: fetch_manifest(self.house.store, item.prefix, item.manifest, dest, only))
 
             name = f"{item.artifact_id}-result" if only else item.artifact_id
             path = held.enter_context(self.house.cache.hold(name, fetch))
@@ -158,11 +166,12 @@ class _Attempt:
         return inputs
 
     def _resume(self) -> Path | None:
-        if self.checkpoint is None:
+        kept = self.checkpoint
+        if kept is None:
             return None
         dest = self.folder / "resume"
         try:
-            fetch_manifest(self.house.store, self.checkpoint["prefix"], self.checkpoint, dest)
+            self._patiently(lambda: fetch_manifest(self.house.store, kept["prefix"], kept, dest))
         except Corrupt as error:  # the result is the same from the start, only later
             self.log.warning("the checkpoint is of no use", error=str(error))
             return None
@@ -193,7 +202,7 @@ class _Attempt:
         return "preempted" if self.house.draining.is_set() else None
 
     def _note(self, metrics: list[tuple[str, int, float]], logs: list[str]) -> None:
-        self._own(lambda ids: queue.note(*ids, metrics=metrics, logs=logs))
+        self._own("note", lambda ids: queue.note(*ids, metrics=metrics, logs=logs))
 
     def _checkpoint(self, folder: Path) -> None:
         """Keep a checkpoint: its files first, then the ledger's word for it, then the one before goes."""
@@ -207,14 +216,15 @@ class _Attempt:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         manifest["prefix"] = prefix
-        self._own(lambda ids: queue.checkpointed(*ids, manifest))
+        self._own("checkpoint", lambda ids: queue.checkpointed(*ids, manifest))
         self._forget(self.checkpoint)
         self.checkpoint = manifest
 
     def _publish(self) -> None:
         claim, began = self.claim, time.monotonic()
-        manifest = publish_folder(self.house.store, self.prefix, self.out, claim.artifact_type, claim.kind, claim.key)
-        self._own(lambda ids: queue.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
+        about = (claim.artifact_type, claim.kind, claim.key)
+        manifest = self._patiently(lambda: publish_folder(self.house.store, self.prefix, self.out, *about))
+        self._own("publish", lambda ids: queue.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
         self._forget(self.checkpoint)
 
     def _forget(self, checkpoint: dict[str, Any] | None) -> None:
@@ -225,16 +235,33 @@ class _Attempt:
         except Exception as error:  # garbage collection will
             self.log.warning("an old checkpoint could not be removed", error=str(error))
 
-    def _own(self, write: Callable[[tuple[Engine, str, int]], bool]) -> None:
+    def _patiently(self, act: Callable[[], T]) -> T:
+        """Do what needs the store, again for as long as that is out of reach and the job ours. Raises Lost, _Told."""
+        said = False
+        while True:
+            self.lease.check()
+            try:
+                return act()
+            except Unavailable as error:
+                self.log.warning("the store has to be waited for", error=str(error))
+                if not said:
+                    self._note([], ["the store is out of reach; trying again"])
+                    said = True
+            reason = self._reason()
+            if reason is not None:
+                raise _Told(reason)
+            time.sleep(RETRY_S)
+
+    def _own(self, what: str, write: Callable[[tuple[Engine, str, int]], bool]) -> None:
         """A fenced write, tried for as long as the lease may still be ours. Raises Lost where it is not."""
         while True:
             self.lease.check()
             try:
                 held = write((self.house.engine, self.claim.job_id, self.claim.attempt))
-            except (OperationalError, InterfaceError, TimeoutError) as error:
+            except AWAY as error:
                 self.log.warning("a write has to wait for the database", error=str(error))
                 time.sleep(RETRY_S)
                 continue
             if not held:
-                raise Lost
+                raise Lost(f"the ledger refused the write: {what}")
             return

@@ -8,10 +8,12 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 
 from robxfer_core import bell
@@ -20,7 +22,7 @@ from robxfer_core.ledger.engine import connect
 from robxfer_core.log import log_to
 from robxfer_core.settings import Settings
 
-from .app import Slots, make_worker_app
+from .app import Slots, make_worker_app, work
 from .cache import Cache
 from .folders import OwnFolder, empty
 from .forkserver import ForkServer
@@ -37,10 +39,10 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
     _log_to_stderr()
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     places = Slots(make_slots(settings))
-    with _house(settings) as (house, work):
+    with _house(settings) as (house, folder):
         house.forks.start()
-        app = make_worker_app(house, worker_id, places)
-        rounds = Rounds(house, worker_id, places, work.mark)
+        app = make_worker_app(house, partial(work, house, worker_id, places))
+        rounds = Rounds(house, worker_id, places, partial(work, house, worker_id, places), folder.mark)
 
         def on_ready(**_: Any) -> None:
             rounds.report()  # before it says that it is ready: specs are checked against what it can read
@@ -67,6 +69,8 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
         )
         try:
             program.start()
+            house.draining.set()
+            places.close()  # Celery has waited for the slots that a message woke; the rounds wake some as well
         finally:
             house.draining.set()
             signals.worker_ready.disconnect(on_ready)
@@ -110,6 +114,7 @@ def _house(settings: Settings) -> Iterator[tuple[House, OwnFolder]]:
 
 def _log_to_stderr() -> None:
     log_to(sys.stderr)
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)  # of what late acknowledgement would do
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle: messages here are JSON alone
     signals.setup_logging.connect(_leave_logging_alone)
 

@@ -1,0 +1,177 @@
+"""Jobs that lose their worker again and again, and go on elsewhere to the very bytes that they would have left."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from robxfer_core import bell
+from robxfer_core.artifacts import Store, open_store
+from robxfer_core.ledger import experiments
+from robxfer_core.ledger.engine import connect, read, write
+from robxfer_core.ledger.tables import artifacts, attempts, events, jobs, projects
+from robxfer_core.plan import make_plan
+from robxfer_core.settings import Settings
+from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.spec.experiment import read_spec
+
+from . import servers
+from .servers import until
+
+pytestmark = pytest.mark.servers
+
+KILLS = 3
+RESUMED = ("train", "perturb_dataset", "transfer")
+"""Kinds that go on from a checkpoint, each a job of the spec."""
+JOBS: dict[str, Any] = {
+    "digits": {"kind": "dataset", "name": "digits"},
+    "small": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 1},
+    "seen": {"kind": "features", "model": "small", "dataset": "digits"},
+    "train": {
+        "kind": "train",
+        "dataset": "digits",
+        "arch": {"name": "cnn", "width": 0.25},
+        "threat": {"norm": "l2", "eps": 0.5},
+        "attack": {"steps": 2},
+        "holdout_attack_steps": 2,
+        "epochs": 60,
+        "ema": 0.99,
+    },
+    "perturb_dataset": {
+        "kind": "perturb_dataset",
+        "dataset": "digits",
+        "generator": "small",
+        "threat": {"norm": "l2", "eps": 0.5},
+        "attack": {"steps": 200, "random_start": False},
+    },
+    "transfer": {"kind": "transfer", "features": "seen", "epochs": 60},
+}
+
+
+@pytest.fixture
+def settings(migrated_sqlite: Path, tmp_path: Path) -> Settings:
+    shutil.copy(migrated_sqlite, tmp_path / "ledger.sqlite")
+    return Settings(
+        data_dir=tmp_path / "first",
+        database_url=f"sqlite:///{tmp_path}/ledger.sqlite",
+        broker_url=f"filesystem://{tmp_path}/broker",
+        store_url=f"file://{tmp_path}/store",
+        slots=len(RESUMED),
+        lease_s=5.0,
+        sweep_s=0.3,
+        wanted_s=0.1,
+        checkpoint_s=0.2,
+        cpu_threads=1,
+    )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = connect(settings.database_url)
+    yield engine
+    engine.dispose()
+
+
+def elsewhere(settings: Settings, name: str) -> Settings:
+    """The same services, and a worker that has none of the others' folders."""
+    folder = settings.data_dir.parent / name
+    return settings.model_copy(update={"data_dir": folder, "cache_dir": folder / "cache", "work_dir": folder / "work"})
+
+
+def submit(engine: Engine, settings: Settings, project: str) -> dict[str, str]:
+    """Submit JOBS in a project of its own. The id of the job of each node."""
+    with write(engine) as connection:
+        connection.execute(projects.insert().values(id=project, name=project))
+    spec: dict[str, Any] = {"name": "resume", "run": {"retries": {"lost": 20}}, "jobs": JOBS}
+    plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
+    submission = experiments.submit(engine, project, spec, plan)
+    bell.ring(settings, submission.queues_ready)
+    return {each.name: each.job_id for each in experiments.jobs_of(engine, submission.experiment_id)}
+
+
+def row(engine: Engine, job_id: str) -> Any:
+    with read(engine) as connection:
+        return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
+
+
+def interrupted(engine: Engine, worker: servers.Worker, job_id: str, attempt: int) -> dict[str, Any]:
+    """Wait for a checkpoint of the attempt, and hold its child there. The checkpoint's manifest."""
+
+    def checkpoint() -> dict[str, Any] | None:
+        job = row(engine, job_id)
+        assert job.state != "done", "it ended before it could be interrupted"
+        own = job.checkpoint is not None and f"{job_id}/{attempt}/" in job.checkpoint["prefix"]
+        return job.checkpoint if own else None
+
+    until(checkpoint, 120)
+    (child,) = [pid for pid in worker.jobs() if job_id in os.readlink(f"/proc/{pid}/cwd")]
+    os.kill(child, signal.SIGSTOP)
+    return row(engine, job_id).checkpoint
+
+
+def files(engine: Engine, job_id: str) -> dict[str, str]:
+    """The sha256 of each file that a done job left."""
+    with read(engine) as connection:
+        kept = artifacts.join(jobs, jobs.c.artifact_id == artifacts.c.id)
+        manifest = connection.scalar(select(artifacts.c.manifest).select_from(kept).where(jobs.c.id == job_id))
+    assert manifest is not None
+    return {file["path"]: file["sha256"] for file in manifest["files"]}
+
+
+def images_kept(store: Store, manifest: dict[str, Any]) -> int:
+    """How many images of digits a checkpoint of perturb_dataset holds: parts of 256, and what is left of a split."""
+    counts = json.loads(b"".join(store.stream(f"{manifest['prefix']}/state.json")))["parts"]
+    return sum(min(256 * counts[split], BUILTIN["digits"][split]) for split in ("train", "test"))
+
+
+def first_progress(engine: Engine, job_id: str) -> dict[int, int]:
+    """What each attempt said first of how far it was."""
+    first: dict[int, int] = {}
+    attempt = 0
+    with read(engine) as connection:
+        lines = connection.execute(
+            select(events.c.type, events.c.data)
+            .where(events.c.job_id == job_id, events.c.type.in_(("state", "progress")))
+            .order_by(events.c.id)
+        ).all()
+    for type, data in lines:
+        if type == "progress":
+            first.setdefault(attempt, data["done"])
+        else:
+            attempt = data.get("attempt", attempt)
+    return first
+
+
+def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_path):
+    store = open_store(settings.store_url, settings)
+    kept: list[int] = []
+    with servers.worker(settings, tmp_path) as worker:
+        through = submit(engine, settings, "through")
+        until(lambda: all(row(engine, each).state == "done" for each in through.values()), 120)
+        broken = submit(engine, settings, "broken")
+        for number in range(1, KILLS + 1):
+            with ThreadPoolExecutor() as threads:
+                waiting = {kind: threads.submit(interrupted, engine, worker, broken[kind], number) for kind in RESUMED}
+            found = {kind: each.result() for kind, each in waiting.items()}
+            worker.kill()
+            kept.append(images_kept(store, found["perturb_dataset"]))
+            worker = servers.start_worker(elsewhere(settings, f"place-{number}"), tmp_path)
+        try:
+            until(lambda: all(row(engine, each).state == "done" for each in broken.values()), 120)
+        finally:
+            worker.kill()
+
+    for kind in RESUMED:
+        with read(engine) as connection:
+            ended = select(attempts.c.outcome).where(attempts.c.job_id == broken[kind]).order_by(attempts.c.number)
+            assert list(connection.scalars(ended)) == ["lost"] * KILLS + ["succeeded"], kind
+        assert files(engine, broken[kind]) == files(engine, through[kind]), kind
+    went_on = first_progress(engine, broken["perturb_dataset"])
+    assert [went_on[number] > images for number, images in enumerate(kept, 2)] == [True] * KILLS, (kept, went_on)
