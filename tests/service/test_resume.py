@@ -41,7 +41,7 @@ JOBS: dict[str, Any] = {
         "threat": {"norm": "l2", "eps": 0.5},
         "attack": {"steps": 2},
         "holdout_attack_steps": 2,
-        "epochs": 60,
+        "epochs": 12,
         "ema": 0.99,
     },
     "perturb_dataset": {
@@ -49,9 +49,16 @@ JOBS: dict[str, Any] = {
         "dataset": "digits",
         "generator": "small",
         "threat": {"norm": "l2", "eps": 0.5},
-        "attack": {"steps": 200, "random_start": False},
+        "attack": {"steps": 50, "random_start": False},
     },
-    "transfer": {"kind": "transfer", "features": "seen", "epochs": 60},
+    "transfer": {
+        "kind": "transfer",
+        "features": "seen",
+        "epochs": 100,
+        "batch_size": 32,
+        "tune_lr": [0.1],
+        "tune_weight_decay": [0.0],
+    },
 }
 
 
@@ -173,5 +180,7 @@ def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_pat
             ended = select(attempts.c.outcome).where(attempts.c.job_id == broken[kind]).order_by(attempts.c.number)
             assert list(connection.scalars(ended)) == ["lost"] * KILLS + ["succeeded"], kind
         assert files(engine, broken[kind]) == files(engine, through[kind]), kind
-    went_on = first_progress(engine, broken["perturb_dataset"])
-    assert [went_on[number] > images for number, images in enumerate(kept, 2)] == [True] * KILLS, (kept, went_on)
+    # Each attempt was held at its first checkpoint, which has more than the last one had.
+    assert kept == sorted(set(kept)), kept
+    for attempt, images in first_progress(engine, broken["perturb_dataset"]).items():
+        assert attempt == 1 or images > kept[attempt - 2], (attempt, images, kept)
