@@ -23,7 +23,7 @@ from .stack import Stack
 from .worker import ask_to_hold, held
 
 T = TypeVar("T")
-PATIENCE_S = 20.0  # how long a fault waits for its moment
+PATIENCE_S = 60.0  # how long a fault waits for its moment
 
 
 class Faults:
