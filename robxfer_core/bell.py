@@ -77,6 +77,7 @@ def make_app(url: str, transport: dict[str, Any] | None = None, **conf: Any) -> 
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=url.startswith("redis"),
         worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # of those acknowledged late: none. Unset, it warns
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,

@@ -51,14 +51,14 @@ class Stack:
             database_url=database_url,
             broker_url=broker_url,
             port=next(ports),
+            access="open",
             **servers.S3(endpoint, *keys).settings(),
             **HURRIED,
         )
         self.url = f"http://127.0.0.1:{self.settings.port}"
-        told = servers.told(self.settings) | {"ROBXFER_ACCESS": "open"}
         command = [sys.executable, "-m", "robxfer_cli.main", "api"]
         (folder / "api").mkdir()
-        self.api = Server(folder / "api", command, self._api_answers, told)
+        self.api = Server(folder / "api", command, self._api_answers, servers.told(self.settings))
         self.workers: list[servers.Worker] = []
         self.fallen: list[str] = []
         """What ended though nobody ended it."""

@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from celery import signals
-from celery.exceptions import CPendingDeprecationWarning
 from celery.platforms import SecurityWarning
 
 from robxfer_core import bell
@@ -114,7 +113,6 @@ def _house(settings: Settings) -> Iterator[tuple[House, OwnFolder]]:
 
 def _log_to_stderr() -> None:
     log_to(sys.stderr)
-    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)  # of what late acknowledgement would do
     warnings.filterwarnings("ignore", category=SecurityWarning)  # of root and pickle: messages here are JSON alone
     signals.setup_logging.connect(_leave_logging_alone)
 
