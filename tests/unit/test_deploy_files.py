@@ -101,6 +101,15 @@ def test_every_variable_is_one_that_is_read():
     assert {name for name in given if name.startswith("ROBXFER_")} <= known
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_every_service_of_ours_takes_what_it_is_told(name: str, monkeypatch: pytest.MonkeyPatch):
+    for variable, value in SERVICES[name]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    settings = Settings()
+    assert settings.access == "tokens"
+    assert settings.gpus == ([0] if name == "worker" else [])
+
+
 def test_the_example_of_variables_has_every_one_and_its_default():
     used = set(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
     told = set(re.findall(r"^#(\w+)=(.*)$", (ROOT / "deploy/example.env").read_text(), re.M))
