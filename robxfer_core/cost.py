@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .plan import Plan
+from .plan import Node, Plan
 
 ASSUMED_FLOPS = {"cpu": 5e9}  # a second and slot, until something was measured
 ASSUMED_FLOPS_OTHER = 5e12
@@ -43,9 +43,7 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
     for node in plan.nodes:
         start = max((finish[ref.key] for ref in node.inputs), default=0.0)
         if node.key not in seconds:
-            spent, basis = (
-                (0.0, None) if node.key in done else _seconds(node.kind, node.running.queue, node.flops, measured)
-            )
+            spent, basis = (0.0, None) if node.key in done else _seconds(node, measured)
             if basis:
                 by_basis[basis].add(node.kind)
                 total += node.flops
@@ -72,8 +70,9 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
     )
 
 
-def _seconds(kind: str, queue: str, work: float, measured: Mapping[tuple[str, str], Measured]) -> tuple[float, str]:
-    past = measured.get((kind, queue))
+def _seconds(node: Node, measured: Mapping[tuple[str, str], Measured]) -> tuple[float, str]:
+    past, running = measured.get((node.kind, node.running.full_queue)), node.running
     if past is not None and past.jobs and past.flops > 0:
-        return work * past.seconds / past.flops, "measured"
-    return ASSUMED_OVERHEAD + work / ASSUMED_FLOPS.get(queue, ASSUMED_FLOPS_OTHER), "assumed"
+        return node.flops * past.seconds / past.flops, "measured"
+    speed = ASSUMED_FLOPS.get(running.queue, ASSUMED_FLOPS_OTHER) * running.gpus
+    return ASSUMED_OVERHEAD + node.flops / speed, "assumed"

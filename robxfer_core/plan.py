@@ -47,7 +47,6 @@ class Node:
     running: Running
     artifact: str
     flops: float
-    gpus: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
             if any(ref not in nodes for _, ref in references(job)):
                 continue  # what it takes is wrong already
             facts[member.name] = facts_of(job, facts, catalog, at)
-            nodes[member.name] = _node(member.name, job, nodes, facts, experiment.run)
+            nodes[member.name] = _node(member.name, job, nodes, facts, _running(job, experiment.run, at))
         except SpecError as error:
             problems |= {(p.at, p.takes): p for p in error.problems}
             if len(problems) >= 20:
@@ -113,7 +112,17 @@ def _validated(member: Member, at: Place) -> Job:
         raise SpecError(problems_of(error, at)) from None
 
 
-def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], default: Running) -> Node:
+def _running(job: Job, default: Running, at: Place) -> Running:
+    """How a job is run. The GPUs that the experiment's `run` says are meant for the jobs that can take them."""
+    if job.TEAM:
+        return job.run or default
+    if job.run is not None and job.run.gpus > 1:
+        at = (*at, "run", "gpus")
+        raise SpecError([Problem(place(at), str(job.run.gpus), "1; only `train` computes on several")])
+    return (job.run or default).model_copy(update={"gpus": 1})
+
+
+def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], running: Running) -> Node:
     kind = str(getattr(job, "kind"))  # noqa: B009 - every kind has it, the base class has not
     params = job.params()
     inputs: list[InputRef] = []
@@ -134,7 +143,7 @@ def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], 
         params=params,
         key=digest({"kind": kind, "recipe": job.RECIPE, "params": params}),
         inputs=tuple(inputs),
-        running=job.run or default,
+        running=running,
         artifact=job.ARTIFACT,
         flops=flops(job, facts, facts[name]),
     )

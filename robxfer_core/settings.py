@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,11 +72,12 @@ class Settings(BaseSettings):
     queues: Annotated[list[str], NoDecode] = Field(default=["cpu"], min_length=1)
     """Queues that a worker takes jobs from, separated by commas."""
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
-    """Jobs that a worker runs at once. Unset: the number of cores."""
+    """Jobs that a worker runs at once. Unset: as many as its GPUs are enough for, without GPUs the number of cores."""
     gpus: Annotated[list[int], NoDecode] = []
     """Indices of the GPUs that a worker may use, separated by commas; empty: it computes on the CPU."""
-    gpus_per_slot: int = Field(default=1, ge=1, le=64)
-    """GPUs that each slot is given, taken in order from `gpus`, which must hold enough for every slot."""
+    gpus_per_slot: int = Field(default=1, ge=1, le=8)
+    """GPUs that each slot is given, taken in order from `gpus`, which must hold enough for every slot. A worker of
+    more than 1 serves the queues of such jobs, `gpu2`; one without GPUs serves any, with as many processes."""
     cpu_threads: int = Field(default=1, ge=1, le=1024)
     """Threads that a job computes with. Results on the CPU are bit-identical only between equal thread counts."""
     cache_dir: Path | None = None
@@ -134,11 +136,23 @@ class Settings(BaseSettings):
         self.access = self.access or ("open" if local and self.database_url.startswith("sqlite") else "tokens")
         if self.access == "open" and not local:
             raise ValueError(f"access is open, which takes a loopback address as host, and host is {self.host}")
-        if self.gpus and len(self.gpus) < self.slots * self.gpus_per_slot:
-            raise ValueError(
-                f"{self.slots} slots of {self.gpus_per_slot} need more GPUs than the {len(self.gpus)} given"
-            )
+        if self.gpus:
+            self._check_gpus()
         return self
+
+    def _check_gpus(self) -> None:
+        each = self.gpus_per_slot
+        if "slots" not in self.model_fields_set:
+            self.slots = max(1, len(self.gpus) // each)
+        if len(set(self.gpus)) < len(self.gpus):
+            raise ValueError(f"gpus: got {', '.join(map(str, self.gpus))}; takes each once")
+        if len(self.gpus) < self.slots * each:
+            raise ValueError(f"{self.slots} slots of {each} need more GPUs than the {len(self.gpus)} given")
+        for queue in self.queues:
+            if each > 1 and not queue.endswith(str(each)):
+                raise ValueError(f"queues: got {queue}; takes names that end in {each}, as a slot has {each} GPUs")
+            if each == 1 and re.fullmatch(r"(cpu|gpu)\d+", queue):
+                raise ValueError(f"queues: got {queue}; takes it with gpus_per_slot {queue[3:]}, and that is 1")
 
 
 def _secrets_dir() -> Path | None:

@@ -159,7 +159,7 @@ def _reasons(connection: Connection, row: Row[Any], inputs: Sequence[Input]) -> 
     serving = connection.execute(select(workers.c.queues, workers.c.slots).where(is_live())).all()
     slots = sum(each.slots for each in serving if row.queue in each.queues)
     if not slots:
-        reasons.append(Reason("worker", f"no live worker serves the queue {row.queue}", []))
+        reasons.append(Reason("worker", f"no live worker serves the queue {row.queue}; {_wanted_worker(row)}", []))
     if row.quota is not None:
         running = select(func.count()).where(jobs.c.project_id == row.project_id, jobs.c.state == "running")
         if (connection.scalar(running) or 0) >= row.quota:
@@ -172,6 +172,13 @@ def _reasons(connection: Connection, row: Row[Any], inputs: Sequence[Input]) -> 
             Reason("slot", f"the {slots} slots of the queue {row.queue} are busy; {ahead} jobs come before it", [])
         )
     return reasons
+
+
+def _wanted_worker(row: Row[Any]) -> str:
+    """What to start, so that the job's queue is served."""
+    told = f"start a worker with ROBXFER_QUEUES={row.queue}"
+    many = row.gpus > 1 and not row.queue.startswith("cpu")
+    return f"{told} and ROBXFER_GPUS_PER_SLOT={row.gpus}" if many else told
 
 
 def _for_inputs(connection: Connection, inputs: Sequence[Input], shown: int = 5) -> Reason:

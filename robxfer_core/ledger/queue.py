@@ -68,8 +68,18 @@ def prefix_of(project_id: str, job_id: str, attempt: int) -> str:
     return f"{project_id}/{job_id}/{attempt}"
 
 
-def claim(engine: Engine, worker_id: str, queues: Sequence[str], lease_s: float, slots_device: str) -> Claim | None:
-    """Take the best ready job of the queues: highest priority, then oldest. None where there is none."""
+def claim(
+    engine: Engine,
+    worker_id: str,
+    queues: Sequence[str],
+    lease_s: float,
+    slots_device: str,
+    gpus: int | None = None,
+) -> Claim | None:
+    """Take the best ready job of the queues: highest priority, then oldest. None where there is none.
+
+    gpus: those that the slot has, which are the job's; None: a slot without GPUs, which takes a job of any number.
+    """
     with write(engine) as connection:
         advisory(connection, CLAIMS_LOCK)  # a project's quota holds only if its running jobs are counted one at a time
         ready, busy = jobs.alias("ready"), jobs.alias("busy")
@@ -88,6 +98,7 @@ def claim(engine: Engine, worker_id: str, queues: Sequence[str], lease_s: float,
                 ready.c.not_before <= now(),
                 or_(projects.c.quota.is_(None), running < projects.c.quota),
                 wanted(ready),
+                *((ready.c.gpus == gpus,) if gpus else ()),
             )
             .order_by(ready.c.priority.desc(), ready.c.id)
             .limit(1)

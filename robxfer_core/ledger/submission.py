@@ -57,7 +57,7 @@ def submit(
             connection,
             jobs.c.project_id == project_id,
             jobs.c.key.in_(list(distinct)),
-            columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue),
+            columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue, jobs.c.gpus),
         )
         ids = {row.key: row.id for row in rows}
         new = {row.key for row in rows if row.id == fresh[row.key]}
@@ -147,8 +147,8 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
             "params": node.params,
             "artifact_type": node.artifact,
             "flops": node.flops,
-            "gpus": node.gpus,
-            "queue": node.running.queue,
+            "gpus": node.running.gpus,
+            "queue": node.running.full_queue,
             **_weights(node),
         }
         for key, node in sorted(distinct.items())
@@ -198,11 +198,12 @@ def _weights(node: Node) -> dict[str, Any]:
 
 
 def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) -> None:
-    """A job that does not run yet waits in the queue that was named last."""
+    """A job that does not run yet waits in the queue that was named last, for as many GPUs."""
     moved = [
-        {"job": row.id, "to": distinct[row.key].running.queue}
-        for row in rows
-        if row.state not in ("running", "done") and row.queue != distinct[row.key].running.queue
+        {"job": row.id, "to": running.full_queue, "of": running.gpus}
+        for row, running in ((row, distinct[row.key].running) for row in rows)
+        if row.state not in ("running", "done") and (row.queue, row.gpus) != (running.full_queue, running.gpus)
     ]
     if moved:
-        connection.execute(update(jobs).where(jobs.c.id == bindparam("job")).values(queue=bindparam("to")), moved)
+        put = update(jobs).where(jobs.c.id == bindparam("job"))
+        connection.execute(put.values(queue=bindparam("to"), gpus=bindparam("of")), moved)

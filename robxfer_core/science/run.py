@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .distributed import Team
-
 
 class Preempted(Exception):
     """Raised out of `Run.checkpoint` when the job was told to stop: its checkpoint is safe, the rest comes later."""
@@ -60,8 +58,9 @@ class Run(ABC):
     """Where sources of images lie (ROBXFER_DATA_ROOT)."""
     resume: Path | None
     """Folder of the last checkpoint, to read only; None at a fresh start."""
-    team: Team = Team()
-    """The processes that compute the job together."""
+    rank: int = 0
+    """Which of the processes that compute the job together this is, of `ranks`."""
+    ranks: int = 1
 
     @abstractmethod
     def progress(self, done: int, total: int, unit: str) -> None:

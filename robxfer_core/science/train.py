@@ -39,7 +39,7 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
 
     After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out. With `ema` the
     average is what is measured and published. Resumes from its checkpoint at the very step, bit for bit. Of several
-    processes (`run.team`) each takes its share of every batch; they end as one does, up to the rounding of sums. Raises
+    processes (`run.ranks`) each takes its share of every batch; they end as one does, up to rounding. Raises
     ValueError where data, architecture and `init` do not fit together, FloatingPointError where the training diverges.
     """
     data = load(inputs.one("dataset").path, "train")
@@ -48,7 +48,7 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     if spec.epochs and len(kept) < 2:
         raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
     network = starting_network(spec, data, kept, inputs.maybe("init")).to(run.device)
-    team = run.team if spec.epochs else Team()
+    team = Team(run.rank, run.ranks) if spec.epochs else Team()
     state = State.start(network, spec.optimizer, averaged=spec.ema is not None, team=team)
     if run.resume is not None:
         state.restore(run.resume)

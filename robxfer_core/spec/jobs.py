@@ -1,8 +1,9 @@
 """Every kind of job and its parameters. A job's result is determined by these, its recipe version and its inputs."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Ref, Refs, Strict
 from .fields import Arch, Attack, Augment, Fraction, Precision, Schedule, Seed, Sgd, ThreatModel
@@ -35,6 +36,9 @@ class Running(Strict):
 
     queue: Queue = "cpu"
     """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own."""
+    gpus: int = Field(default=1, ge=1, le=8)
+    """GPUs that a `train` job computes on together (in a queue of the CPU: processes); every other kind takes 1. One
+    of more than 1 waits in the queue named so, `gpu2`. Results are equal up to the rounding of sums."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Higher is claimed first."""
     deadline_s: int = Field(default=7 * 24 * 3600, ge=1)
@@ -43,6 +47,17 @@ class Running(Strict):
     """Further attempts by how the last one ended; a number n is `{failed: n, timed_out: n}`."""
     backoff_s: float = Field(default=5.0, ge=0, le=3600)
     """Seconds before the first further attempt, unless the last was lost; doubled for each after it, to 10 minutes."""
+
+    @model_validator(mode="after")
+    def _gpus_are_said_apart(self) -> "Running":
+        if re.fullmatch(r"(cpu|gpu)\d+", self.queue):
+            raise ValueError(f"a queue without a number: {self.queue} is queue {self.queue[:3]} with gpus set")
+        return self
+
+    @property
+    def full_queue(self) -> str:
+        """The queue that the job waits in."""
+        return f"{self.queue}{self.gpus}" if self.gpus > 1 else self.queue
 
 
 class Job(Strict):
@@ -57,6 +72,8 @@ class Job(Strict):
 
     GATHERS: ClassVar[bool] = False
     """Whether its references take every member of the jobs they name, rather than fan out over them."""
+    TEAM: ClassVar[bool] = False
+    """Whether several GPUs can compute it together."""
 
     run: Running | None = None
     """Overrides the experiment's `run` for this job."""
@@ -123,6 +140,7 @@ class Train(Training, Job):
     """Trains a network, standard (eps 0) or adversarially (Madry et al. 2018), from scratch or from another model."""
 
     ARTIFACT = "model"
+    TEAM = True
     TAKES = {"dataset": ("dataset", "perturb_dataset", "control_dataset"), "init": ("train",)}
 
     kind: Literal["train"] = "train"

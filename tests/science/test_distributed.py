@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.distributed import Team
 from robxfer_core.science.run import Input, Inputs, LocalRun
 from robxfer_core.science.train import train
 from robxfer_core.spec.jobs import Train
@@ -114,7 +113,6 @@ def test_a_training_ends_as_that_of_one_process(folder: Path, alone: dict[str, L
     for rank in range(SIZE):
         assert_close(folder / f"{name}-{rank}/out", one)
         assert (folder / f"{name}-{rank}/out/history.json").read_bytes() == (one / "history.json").read_bytes()
-    assert alone[name].team == Team(0, 1)
 
 
 def test_another_number_of_processes_goes_on_from_the_checkpoint(folder: Path, alone: dict[str, LocalRun]) -> None:

@@ -46,7 +46,7 @@ def main() -> None:
         normalise(folder, batch.stem, team)
     for name, asked in json.loads((folder / "trainings.json").read_text()).items():
         run = LocalRun(folder / f"{name}-{team.rank}", stop_at=asked["stop_at"])
-        run.team = team
+        run.rank, run.ranks = team.rank, team.size
         try:
             train(Train.model_validate(asked["spec"]), Inputs({"dataset": [Input(folder / "data", "0" * 64)]}), run)
         except Preempted:

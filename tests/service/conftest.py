@@ -1,5 +1,6 @@
 """Real databases for tests of the ledger: a PostgreSQL server of this run's own, and SQLite files."""
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -18,7 +19,10 @@ from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
 from robxfer_core.plan import InputRef, Node, Plan
+from robxfer_core.settings import Settings
 from robxfer_core.spec.jobs import Running
+
+from .stack import HURRIED, Stack
 
 
 @pytest.fixture(scope="session")
@@ -214,3 +218,19 @@ def _node(name: str, inputs: Sequence[str], running: Running) -> Node:
         artifact="model",
         flops=1e9,
     )
+
+
+@pytest.fixture(scope="module")
+def make_stack(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
+    with contextlib.ExitStack() as engines:
+
+        def make(**given: Any) -> Stack:
+            folder = tmp_path_factory.mktemp("stack")
+            shutil.copy(migrated_sqlite, folder / "ledger.sqlite")
+            told: dict[str, Any] = {**HURRIED, "data_dir": folder, **given}
+            settings = Settings(**told)
+            engine = connect(settings.database_url)
+            engines.callback(engine.dispose)
+            return Stack(settings, engine, folder)
+
+        yield make

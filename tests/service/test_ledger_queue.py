@@ -197,6 +197,28 @@ def test_a_quota_holds_back_a_project_and_is_named(ledger):
     assert ledger.claim().params["name"] == "b"
 
 
+def test_a_slot_takes_jobs_of_as_many_gpus_as_it_has(ledger):
+    ledger.submit({"one": ()}, queue="t4")
+    ledger.submit({"four": ()}, queue="t", gpus=4)  # waits in the queue t4 as well
+
+    def taken(gpus):
+        claim = queue.claim(ledger.engine, "w", ["t4"], 30, "cuda", gpus)
+        return claim and (claim.params["name"], claim.gpus)
+
+    assert [taken(2), taken(4), taken(4), taken(1)] == [None, ("four", 4), None, ("one", 1)]
+    ledger.submit({"more": ()}, queue="t", gpus=4)
+    assert taken(None) == ("more", 4)  # by as many processes
+
+
+def test_a_job_moves_with_its_gpus_to_the_queue_named_last(ledger):
+    ledger.submit({"a": ()}, queue="gpu", gpus=2)
+    ledger.submit({"a": ()}, queue="gpu")
+    assert queue.claim(ledger.engine, "w", ["gpu2"], 30, "cuda", 2) is None
+    claim = queue.claim(ledger.engine, "w", ["gpu"], 30, "cuda", 1)
+    assert claim is not None
+    assert (claim.queue, claim.gpus) == ("gpu", 1)
+
+
 def test_why_a_job_waits(ledger):
     def reasons(name):
         return jobs.job(ledger.engine, "default", ledger.job_id(name)).waiting_for
@@ -206,7 +228,12 @@ def test_why_a_job_waits(ledger):
         ("inputs", "needs a (ready), b (waiting)"),
     ]
     assert reasons("c")[0].jobs == [ledger.job_id("a"), ledger.job_id("b")]
-    assert reasons("a")[0].detail == "no live worker serves the queue gpu"
+    start = "start a worker with ROBXFER_QUEUES=gpu"
+    assert reasons("a")[0].detail == f"no live worker serves the queue gpu; {start}"
+    ledger.submit({"m": ()}, queue="gpu", gpus=2)
+    assert reasons("m")[0].detail == (f"no live worker serves the queue gpu2; {start}2 and ROBXFER_GPUS_PER_SLOT=2")
+    ledger.submit({"m": ()}, queue="cpu", gpus=3)
+    assert reasons("m")[0].detail == "no live worker serves the queue cpu3; start a worker with ROBXFER_QUEUES=cpu3"
     workers.heartbeat(ledger.engine, "w", ["gpu", "cpu"], 1, "cuda", {})
     assert reasons("a")[0].detail == "the 1 slots of the queue gpu are busy; 0 jobs come before it"
     assert reasons("x")[0].detail == "the 1 slots of the queue gpu are busy; 1 jobs come before it"

@@ -101,6 +101,20 @@ def test_a_key_holds_what_determines_a_result_and_nothing_else():
     assert named(plan({"name": "x", "jobs": other_data}))["source[eps=0.5,seed=1]"].key != base.key
 
 
+def test_gpus_are_for_trainings_and_not_in_the_key() -> None:
+    made = named(plan({"name": "x", "run": {"queue": "gpu", "gpus": 2}, "jobs": JOBS}))
+    one = named(plan({"name": "x", "jobs": JOBS}))
+    assert {name: node.key for name, node in made.items()} == {name: node.key for name, node in one.items()}
+    waits = {(node.kind, node.running.full_queue, node.running.gpus) for node in made.values()}
+    assert {each for each in waits if each[0] in ("dataset", "train")} == {("dataset", "gpu", 1), ("train", "gpu2", 2)}
+    many = {**JOBS, "digits": {**JOBS["digits"], "run": {"gpus": 2}}}
+    with pytest.raises(SpecError, match=r"jobs\.digits\.run\.gpus: got 2; takes 1; only `train`"):
+        plan({"name": "x", "jobs": many})
+    for run, message in (({"gpus": 9}, "run.gpus: got 9"), ({"queue": "gpu2"}, "gpu2 is queue gpu with gpus set")):
+        with pytest.raises(SpecError, match=message):
+            plan({"name": "x", "run": run, "jobs": JOBS})
+
+
 def test_a_default_written_out_is_the_same_key():
     written = {**JOBS, "source": {**JOBS["source"], **Train(dataset="d", arch={"name": "cnn"}).params()}}  # pyright: ignore
     written["source"] |= {"dataset": "digits", "matrix": JOBS["source"]["matrix"]}

@@ -43,6 +43,20 @@ def test_slots_need_their_gpus():
         Settings(slots=2, gpus=[0])
 
 
+def test_slots_are_as_many_as_the_gpus_are_enough_for():
+    assert Settings(gpus=[0, 1, 2, 3], gpus_per_slot=2, queues=["gpu2"]).slots == 2
+    assert Settings(gpus=[0, 1, 2], queues=["gpu"]).slots == 3
+    with pytest.raises(ValidationError, match="gpus: got 0, 0; takes each once"):
+        Settings(gpus=[0, 0], queues=["gpu"])
+
+
+@pytest.mark.parametrize(("each", "queues"), [(2, ["gpu2", "big"]), (2, ["gpu4"]), (1, ["gpu", "gpu2"])])
+def test_a_worker_serves_the_queues_that_its_slots_are_made_for(each, queues):
+    with pytest.raises(ValidationError, match=f"queues: got {queues[-1]}; takes"):
+        Settings(gpus=[0, 1], gpus_per_slot=each, queues=queues)
+    Settings(queues=queues)  # without GPUs it computes with as many processes
+
+
 def test_secrets_may_be_files(monkeypatch, tmp_path):
     (tmp_path / "robxfer_database_url").write_text("postgresql+psycopg://u:hush@h/d\n")
     (tmp_path / "robxfer_s3_secret_key").write_text("of the file")

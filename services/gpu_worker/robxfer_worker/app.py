@@ -48,7 +48,8 @@ def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
     log = structlog.get_logger().bind(queue=name, slot=slot.number)
     try:
         while not house.draining.is_set():
-            claim = queue.claim(house.engine, worker_id, [name], house.settings.lease_s, slot.device)
+            gpus = len(slot.gpus) or None
+            claim = queue.claim(house.engine, worker_id, [name], house.settings.lease_s, slot.device, gpus)
             if claim is None:
                 return
             if slots.free():

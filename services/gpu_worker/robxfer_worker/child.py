@@ -1,7 +1,8 @@
 """What runs in an attempt's own process: science, with no database, no store, no secrets, and a thread that watches.
 
 The channel carries lines. Down: the path of the job file, then an empty line each time that the lease was renewed. Up:
-JSON objects of one entry, `progress`, `metric`, `log`, `checkpoint`, and at last `end`.
+JSON objects of one entry, `progress`, `metric`, `log`, `checkpoint`, and at last `end`. A job of several devices is
+computed by processes of its own, see ranks.py.
 """
 
 import fcntl
@@ -21,23 +22,31 @@ from typing import Any
 
 import torch
 
+from robxfer_core.science.distributed import Team
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, Preempted, Run
+
+from .ranks import lead
 
 PROGRESS_S = 0.2  # seconds between reports of progress
 TRACE_LINES = 30
 
 
 class ChildRun(Run):
-    """A run whose words go up the channel."""
+    """A run whose words go up the channel. Of several processes the first alone speaks, and decides for all."""
 
-    def __init__(self, job: dict[str, Any], channel: socket.socket) -> None:
+    def __init__(self, job: dict[str, Any], channel: socket.socket, rank: int = 0, ranks: int = 1) -> None:
+        self.rank, self.ranks = rank, ranks
         self.key = job["key"]
         self.device = job["device"]
         self.out = Path(job["out"])
         self.data_root = Path(job["data_root"]) if job["data_root"] else None
         self.resume = Path(job["resume"]) if job["resume"] else None
         self.stopping = False
+        """Whether the job was told to stop."""
+        self._last = False
+        """Whether it stops with the checkpoint that is due."""
+        self._team = Team(rank, ranks)
         self._channel = channel
         self._folder = Path(job["work"])
         self._interval = float(job["checkpoint_s"])
@@ -47,9 +56,15 @@ class ChildRun(Run):
         self._lock = threading.Lock()
 
     def say(self, **entry: Any) -> None:
-        """Send one entry up the channel."""
+        """Send one entry up the channel: of all but the first process, only what concerns itself."""
+        if self.rank > 0 and not entry.keys() & {"rank", "end"}:
+            return
         with self._lock:
             self._channel.sendall(json.dumps(entry).encode() + b"\n")
+
+    def close(self) -> None:
+        """Let go of the channel, in a process that has inherited it."""
+        self._channel.close()
 
     def progress(self, done: int, total: int, unit: str) -> None:
         at = time.monotonic()
@@ -64,16 +79,19 @@ class ChildRun(Run):
         self.say(log=line)
 
     def checkpoint_due(self) -> bool:
-        return self.stopping or time.monotonic() - self._checkpointed >= self._interval
+        due = time.monotonic() - self._checkpointed >= self._interval
+        due, self._last = self._team.agree(due or self.stopping, self.stopping)
+        return due
 
     def checkpoint(self, write: Callable[[Path], None]) -> None:
-        self._checkpoints += 1
-        folder = self._folder / f"checkpoint-{self._checkpoints}"
-        folder.mkdir()
-        write(folder)
-        self.say(checkpoint=str(folder))
+        if self.rank == 0:
+            self._checkpoints += 1
+            folder = self._folder / f"checkpoint-{self._checkpoints}"
+            folder.mkdir()
+            write(folder)
+            self.say(checkpoint=str(folder))
         self._checkpointed = time.monotonic()
-        if self.stopping:
+        if self._last:
             raise Preempted
 
 
@@ -90,17 +108,14 @@ def main(channel: socket.socket) -> int:
         run.stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    lock = _settle(job)
-    try:
-        run.say(end=_attempt(job, run))
-    finally:
-        if lock is not None:
-            os.close(lock)
+    _settle(job)
+    _set_torch(job["threads"])
+    run.say(end=lead(job["ranks"], run) if job["ranks"] > 1 else attempt(job, run))
     return 0
 
 
-def _settle(job: dict[str, Any]) -> int | None:
-    """Give the process its folder, its output, its threads and its device; the lock of the device, if it has one."""
+def _settle(job: dict[str, Any]) -> None:
+    """Give the process its folder, its output and its devices, whose locks it holds until it ends."""
     os.chdir(job["work"])
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(output, 1)
@@ -109,32 +124,40 @@ def _settle(job: dict[str, Any]) -> int | None:
     os.environ["MPLCONFIGDIR"] = str(
         Path(job["work"]).parents[1] / "matplotlib"
     )  # its font cache takes seconds to make
-    torch.set_num_threads(job["threads"])
+    if not job["gpus"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job["gpus"]))
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what makes cuBLAS deterministic
+    for gpu in sorted(job["gpus"]):  # in one order: no two jobs can wait for each other
+        _lock_gpu(gpu)
+
+
+def _lock_gpu(gpu: int) -> None:
+    # Processes that this one starts inherit the descriptor: the GPU is taken until the last of them has ended, so that
+    # an orphan's GPU is not used again.
+    path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{gpu}.lock"
+    try:
+        fd = os.open(path, os.O_RDONLY)  # that of another user can be locked, but not be written to
+    except FileNotFoundError:
+        fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    os.set_inheritable(fd, True)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def _set_torch(threads: int) -> None:
+    """How every process of ours computes: with so many threads, and deterministically."""
+    torch.set_num_threads(threads)
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation.*")
     torch.use_deterministic_algorithms(True, warn_only=True)
     deterministic: Any = torch.utils.deterministic  # it adds its attributes at run time
     deterministic.fill_uninitialized_memory = False  # or every fresh tensor is filled, to no use of ours
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    if not job["gpus"]:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        return None
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job["gpus"]))
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what makes cuBLAS deterministic
-    return _lock_gpus(job["gpus"])
 
 
-def _lock_gpus(gpus: list[int]) -> int:
-    # Processes that this one starts inherit the descriptor: the GPU is taken until the last of them has ended, so that
-    # an orphan's GPU is not used again.
-    path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{'-'.join(map(str, gpus))}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    os.set_inheritable(fd, True)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
-
-
-def _attempt(job: dict[str, Any], run: ChildRun) -> dict[str, Any]:
+def attempt(job: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Compute the job, and return how that ended: the outcome, and the error if there was one."""
     inputs = Inputs(
         {field: [Input(Path(i["path"]), i["key"]) for i in group] for field, group in job["inputs"].items()}
     )
@@ -143,11 +166,16 @@ def _attempt(job: dict[str, Any], run: ChildRun) -> dict[str, Any]:
     except Preempted:
         return {"outcome": "preempted"}
     except Exception as error:
-        lines = "".join(traceback.format_exception(error)).splitlines()
-        outcome = "out_of_memory" if _is_memory(error) else "failed"
-        described = {"class": type(error).__name__, "message": str(error)[:2000], "trace": lines[-TRACE_LINES:]}
-        return {"outcome": outcome, "error": described}
+        return failure(error)
     return {"outcome": "succeeded"}
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """How an attempt ended that raised an error."""
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    outcome = "out_of_memory" if _is_memory(error) else "failed"
+    described = {"class": type(error).__name__, "message": str(error)[:2000], "trace": lines[-TRACE_LINES:]}
+    return {"outcome": outcome, "error": described}
 
 
 def _is_memory(error: Exception) -> bool:

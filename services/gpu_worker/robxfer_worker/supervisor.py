@@ -144,6 +144,7 @@ class _Attempt:
             "resume": str(resume) if resume else None,
             "device": "cuda:0" if self.slot.gpus else "cpu",  # of those that the child is let see
             "gpus": list(self.slot.gpus),
+            "ranks": self.claim.gpus,
             "threads": settings.cpu_threads,
             "data_root": str(settings.data_root) if settings.data_root else None,
             "checkpoint_s": settings.checkpoint_s,

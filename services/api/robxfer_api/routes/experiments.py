@@ -144,7 +144,7 @@ def _catalog(ctx: Context) -> Catalog | None:
 
 
 def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
-    queues = {node.running.queue for node in plan.nodes}
+    queues = {node.running.full_queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
     measured = {at: Measured(*each) for at, each in figures.throughput(ctx.engine).items()}
     done = {key for key, state in states.items() if state == "done"}

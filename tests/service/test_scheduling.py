@@ -1,0 +1,114 @@
+"""Which worker takes which job, and jobs of several devices: ranks that compute as one, and end as one."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from robxfer_core.artifacts import open_store
+from robxfer_core.ledger.engine import write
+from robxfer_core.ledger.tables import jobs
+
+from . import servers
+from .servers import alive, children_of, until
+from .stack import LONG, Stack
+
+pytestmark = pytest.mark.servers
+
+PAIR = {"queue": "cpu", "gpus": 2, "retries": 20}
+
+
+@pytest.fixture(scope="module")
+def stack(make_stack: Callable[..., Stack]) -> Stack:
+    return make_stack(queues=["cpu", "cpu2"], slots=1)
+
+
+@pytest.fixture
+def worker(stack: Stack) -> Iterator[servers.Worker]:
+    with servers.worker(stack.settings, stack.folder) as worker:
+        yield worker
+
+
+def ranks_of(child: int) -> list[int]:
+    """The ranks that a child has started by torchrun."""
+    return [rank for agent in children_of(child) for rank in children_of(agent)]
+
+
+def test_two_processes_end_a_training_as_one_does(stack, worker):
+    training = {"epochs": 3, "batch_size": 31, "matrix": {"threat.eps": [0.0, 0.5]}, "attack": {"steps": 2}}
+    alone, pair = stack.project("alone"), stack.project("pair")  # keys are shared within a project alone
+    experiments = {
+        alone: stack.submit(project=alone, **training),
+        pair: stack.submit(project=pair, **training, run=PAIR),
+    }
+    store = open_store(stack.settings.store_url, stack.settings)
+    for project, experiment in experiments.items():
+        assert stack.ended(experiment, project) == "done"
+    for eps in ("0", "0.5"):
+        made = []
+        for project, experiment in experiments.items():
+            job = stack.job(experiment, f"model[eps={eps}]")
+            assert (job.queue, job.gpus) == (("cpu", 1) if project == alone else ("cpu2", 2))
+            made.append(load(b"".join(store.stream(f"{project}/{job.id}/{job.attempt}/model.safetensors"))))
+        one, two = made
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_number(stack):
+    def again(ended: int) -> tuple[str, dict[str, Any]]:
+        """Wait for that attempt's end; its outcome and error. What the pause before a retry would do is done."""
+        attempt = until(lambda: (row := stack.attempts(job)[ended - 1]).outcome and row)
+        with write(stack.engine) as connection:
+            connection.execute(jobs.update().where(jobs.c.id == job, jobs.c.state == "ready").values(not_before=0.0))
+        return attempt.outcome, attempt.error or {}
+
+    def running(attempt: int) -> tuple[int, list[int]]:
+        """Wait until the attempt computes. Its child, and its ranks."""
+        until(lambda: (row := stack.job(experiment)).attempt == attempt and row.progress)
+        (child,) = worker.jobs()
+        ranks = ranks_of(child)
+        assert len(ranks) == 2
+        return child, ranks
+
+    experiment = stack.submit(epochs=LONG, seed=1, run=PAIR)
+    job = stack.job(experiment).id
+    with servers.worker(stack.settings, stack.folder) as worker:
+        child, ranks = running(1)
+        os.kill(ranks[1], signal.SIGKILL)
+        outcome, error = again(1)
+        assert (outcome, error["class"]) == ("failed", "Killed")
+        assert "rank" in error["message"]
+        assert any("SIGKILL" in line for line in error["output"]), error
+        assert not any(map(alive, (child, *ranks)))
+
+        child, ranks = running(2)
+        os.kill(child, signal.SIGKILL)
+        assert again(2)[0] == "failed"
+        until(lambda: not any(map(alive, ranks)), 5)
+
+        child, ranks = running(3)
+        worker.process.kill()
+        until(lambda: not any(map(alive, (child, *ranks))), 5)
+        worker.process.wait()
+    with servers.worker(stack.settings, stack.folder) as worker:
+        assert again(3)[0] == "lost"
+        child, ranks = running(4)
+        done = stack.job(experiment).progress["done"]
+        assert worker.drain() == 0
+        assert again(4)[0] == "preempted"
+        assert not any(map(alive, (child, *ranks)))
+    stopped = stack.job(experiment)
+    assert stopped.checkpoint
+    with servers.worker(stack.settings.model_copy(update={"queues": ["cpu"]}), stack.folder) as worker:
+        alone = stack.submit(epochs=LONG, seed=1)
+        moved = stack.job(alone)
+        assert (moved.id, moved.queue, moved.gpus) == (job, "cpu", 1)
+        until(lambda: (row := stack.job(alone)).attempt == 5 and row.progress)
+        assert stack.job(alone).progress["done"] > done
+        (child,) = worker.jobs()
+        assert ranks_of(child) == []
