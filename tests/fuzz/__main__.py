@@ -49,7 +49,9 @@ def service(folder: Path) -> Iterator[Service]:
     server, url = postgresql(folder / "database", free_ports(1)[0])
     server.start()
     try:
-        with served(folder / "data", database_url=url, access="tokens") as running:
+        with served(
+            folder / "data", database_url=url, access="tokens", rate_per_minute=10**6, failures_per_minute=10**6
+        ) as running:
             yield running
     finally:
         server.stop()
