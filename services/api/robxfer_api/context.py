@@ -14,6 +14,7 @@ from robxfer_core.ledger.figures import Tally
 from robxfer_core.settings import Settings
 from robxfer_core.spec.experiment import Experiment, read_spec
 
+from .needs import Needs
 from .problems import Refused
 from .stream import Fan
 
@@ -36,6 +37,7 @@ class Context:
     fan: Fan
     ringer: Executor
     tally: Tally = field(default_factory=Tally)
+    needs: Needs = field(default_factory=Needs)
 
     def ring(self, queues: list[str]) -> None:
         """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""

@@ -6,7 +6,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from robxfer_api.access import Reader
 from robxfer_api.context import Ctx
 from robxfer_api.figures import exposition
-from robxfer_api.needs import missing
 from robxfer_core.spec.wire import Health
 
 router = APIRouter(tags=["service"])
@@ -21,7 +20,7 @@ async def healthz() -> Health:
 @router.get("/readyz", responses={503: {"model": Health}})
 def readyz(ctx: Ctx, caller: Reader) -> JSONResponse:
     """Whether what the service needs is there; `missing` names what is not."""
-    lacking = missing(ctx)
+    lacking = ctx.needs.missing(ctx)
     return JSONResponse(Health(ok=not lacking, missing=lacking).model_dump(), 503 if lacking else 200)
 
 
