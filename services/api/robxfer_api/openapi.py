@@ -14,7 +14,7 @@ from robxfer_core.spec.wire import ProblemView
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{model}"
 OPEN = "/healthz"  # the one path that asks for no token
-TEXT = {"schema": {"type": "string"}}
+TEXT, SECONDS = {"schema": {"type": "string"}}, {"schema": {"type": "integer"}}
 PROBLEMS: dict[int, dict[str, Any]] = {
     401: {"description": "No token that holds.", "headers": {"WWW-Authenticate": TEXT}},
     403: {"description": "The token's scope does not allow it."},
@@ -24,7 +24,8 @@ PROBLEMS: dict[int, dict[str, Any]] = {
     415: {"description": "The body is of a media type that is not taken."},
     421: {"description": "The header Host names another service."},
     422: {"description": "Something of the request cannot be taken; `errors` names each part."},
-    429: {"description": "Too many requests.", "headers": {"Retry-After": {"schema": {"type": "integer"}}}},
+    429: {"description": "Too many requests.", "headers": {"Retry-After": SECONDS}},
+    503: {"description": "The database or the store does not answer.", "headers": {"Retry-After": SECONDS}},
 }
 
 
@@ -57,7 +58,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     answers.pop("422", None)  # FastAPI's, of a form that is not ours
     for status in _possible(path, method, operation):
-        answers.setdefault(str(status), PROBLEMS[status] | {"content": {PROBLEM: {"schema": _ref("ProblemView")}}})
+        told = answers.setdefault(str(status), dict(PROBLEMS[status]))
+        told["content"] = told.get("content", {}) | {PROBLEM: {"schema": _ref("ProblemView")}}
     if path != OPEN:
         operation["security"] = [{"token": []}]
 
@@ -67,17 +69,15 @@ def _possible(path: str, method: str, operation: dict[str, Any]) -> Iterator[int
     taken = operation.get("parameters", [])
     body = "requestBody" in operation
     if path != OPEN:
-        yield from (401, 403)
+        yield from (401, 403, 421, 429, 503)
     if any(each["in"] == "path" for each in taken):
         yield 404
     if method != "get":
         yield 409
     if body:
         yield from (413, 415)
-    yield 421
     if body or any(each["in"] != "path" for each in taken):
         yield 422
-    yield 429
 
 
 def _ref(model: str) -> dict[str, str]:
