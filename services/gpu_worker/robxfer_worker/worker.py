@@ -45,7 +45,6 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
 
         def on_ready(**_: Any) -> None:
             rounds.report()  # before it says that it is ready: specs are checked against what it can read
-            rounds.start()
             structlog.get_logger().info("ready", worker=worker_id, queues=settings.queues, slots=settings.slots)
             if ready is not None:
                 ready()
@@ -66,6 +65,7 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
             without_mingle=True,
             without_heartbeat=True,
         )
+        rounds.start()  # before there is a broker: no job waits for one
         try:
             program.start()
             house.draining.set()
@@ -74,8 +74,7 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
             house.draining.set()
             signals.worker_ready.disconnect(on_ready)
             signals.worker_shutting_down.disconnect(on_shutting_down)
-            if rounds.is_alive():
-                rounds.stop()
+            rounds.stop()
     return program.exitcode or 0
 
 
