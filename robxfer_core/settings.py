@@ -61,9 +61,9 @@ class Settings(BaseSettings):
     """Who may use the API: `tokens`, whoever has one (`robxfer token create`); `open`, whoever is on this machine, and
     `host` must be a loopback address. Unset: `open` with SQLite on a loopback address, else `tokens`."""
     rate_per_minute: int = Field(default=1200, ge=1)
-    """Requests a minute that the API takes from a token, or with `open` from an address, and as many at once."""
+    """Requests a minute that the API takes from a token, or without one from an address, and as many at once."""
     failures_per_minute: int = Field(default=30, ge=1)
-    """Requests a minute without a token that holds which are answered for an address before it must wait."""
+    """Requests a minute from an address with a token that does not hold, or for a change with none, before it waits."""
     proxies: Annotated[list[str], NoDecode] = []
     """Addresses of the proxies in front of the API, separated by commas: theirs is X-Forwarded-For believed."""
 

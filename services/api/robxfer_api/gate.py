@@ -49,7 +49,7 @@ class Gate:
             header = request.headers.get("authorization", "")
             caller = await run_in_threadpool(caller_of, self._settings, self._engine, header)
             request.state.caller = caller
-            self._count(caller, address_of(request))
+            self._count(request, caller)
             line = await run_in_threadpool(self._begin, request, caller) if request.method not in SAFE else None
         except Refused as refused:
             await answer(refused.problem, refused.headers)(scope, receive, send)
@@ -67,9 +67,12 @@ class Gate:
             if line is not None:
                 await run_in_threadpool(self._end, line, answered.status, answered.made)
 
-    def _count(self, caller: Caller | None, address: str) -> None:
+    def _count(self, request: Request, caller: Caller | None) -> None:
         """Raises Refused where the caller has asked too often, or strangers at an address have."""
-        wait = self._requests.take(caller.token_id or address) if caller else self._failures.take(address)
+        # A browser asks without its password first, often: that is no failure, but a token that does not hold is one.
+        failed = caller is None and ("authorization" in request.headers or request.method not in SAFE)
+        key = caller.token_id if caller and caller.token_id else address_of(request)
+        wait = (self._failures if failed else self._requests).take(key)
         if wait:
             seconds = math.ceil(wait)
             raise Refused(429, f"Too many requests; ask again in {seconds} s.", headers={"Retry-After": str(seconds)})

@@ -61,6 +61,8 @@ def test_who_asks_too_often_waits_and_nobody_else_does(tmp_path: Path, serve: Ca
 
         strangers = [httpx2.post(f"{service.url}/v1/experiments", headers=as_("x")).status_code for _ in range(5)]
         assert strangers == [401, 401, 401, 429, 429]
+        asks = [httpx2.get(f"{service.url}/").status_code for _ in range(6)]
+        assert asks == [*[401] * 5, 429], "a browser asks without its password first"
         assert httpx2.get(f"{service.url}/v1/workers", headers=as_(calm)).status_code == 200
         assert [httpx2.get(f"{service.url}/healthz").status_code for _ in range(10)] == [200] * 10
         lines = audit.page(service.engine, None)

@@ -14,8 +14,13 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Addresses are made whole: where the page's own holds a user and a token, a relative one would, and fetch refuses that.
+export function whole(path) {
+  return location.origin + path;
+}
+
 export async function ask(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const response = await fetch(whole(path), { headers: { Accept: "application/json" } });
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw Object.assign(new Error(body.detail || body.title || response.statusText), { status: response.status });
   return body;

@@ -1,4 +1,4 @@
-import { ask, ENDS, make, segment, took, trouble, when } from "./common.js";
+import { ask, ENDS, make, segment, took, trouble, when, whole } from "./common.js";
 
 const id = decodeURIComponent(location.pathname.split("/").pop());
 const root = `/v1/experiments/${encodeURIComponent(id)}`;
@@ -30,7 +30,7 @@ function head() {
   pill.className = `pill ${experiment.state}`;
   const labels = Object.entries(experiment.labels).map(([key, value]) => `${key}=${value}`);
   document.getElementById("facts").textContent =
-    [when(experiment.created_at), took(experiment.created_at, experiment.ended_at), ...labels, experiment.id].join(" · ");
+    [when(experiment.created_at), experiment.created_by && `by ${experiment.created_by}`, took(experiment.created_at, experiment.ended_at), ...labels, experiment.id].filter(Boolean).join(" · ");
 }
 
 function draw() {
@@ -123,7 +123,7 @@ function heard(event) {
 }
 
 function follow() {
-  const source = new EventSource(`${root}/events`);
+  const source = new EventSource(whole(`${root}/events`));
   for (const type of ["state", "progress", "log"]) source.addEventListener(type, (line) => heard(JSON.parse(line.data)));
   source.addEventListener("end", async () => {
     source.close();
