@@ -171,6 +171,10 @@ def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
     with up(tmp_path) as stack:
+        said = until(lambda: (tmp_path / "up.log").read_text(), 60)
+        assert "listens on http://127.0.0.1:" in said
+        assert "open to this machine alone" in said
+        assert "checks the Host header" in said
         (worker,) = children_of(stack.pid)
         os.kill(worker, signal.SIGKILL)
         restarted = until(lambda: [pid for pid in children_of(stack.pid) if pid != worker], 60)

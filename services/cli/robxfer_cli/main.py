@@ -37,7 +37,7 @@ Server = Annotated[
     str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
 ]
 Token = Annotated[
-    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="bearer token for the service", show_envvar=True)
+    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="token for the service; or in the file ROBXFER_TOKEN_FILE")
 ]
 DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
@@ -180,7 +180,7 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
     def announce(answer: dict[str, Any]) -> None:
         if "url" in answer:
             console.print(f"robxfer listens on {answer['url']} (data in {data_dir.absolute()})", highlight=False)
-            console.print(ACCESS[answer["access"]], highlight=False)
+            console.print(ACCESS[answer["access"]], highlight=False, soft_wrap=True)
         else:
             errors.print(answer["error"], style="red", highlight=False)
             raise typer.Exit(WRONG)
@@ -223,7 +223,12 @@ def main() -> None:
 
 
 def _service(server: str | None, token: str | None, data_dir: Path, need: Need) -> Any:
-    return service(Target(server, token, data_dir.absolute()), need)
+    return service(Target(server, token or _token_in_file(), data_dir.absolute()), need)
+
+
+def _token_in_file() -> str | None:
+    file = os.environ.get("ROBXFER_TOKEN_FILE")
+    return _read(Path(file)).decode().strip() if file else None
 
 
 def _act(

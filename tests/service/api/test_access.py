@@ -2,8 +2,10 @@
 
 import base64
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +15,7 @@ from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
 from robxfer_api.routes import ALL
+from robxfer_cli.main import main
 from robxfer_core.ledger import projects, tokens
 
 UNLIMITED = {"rate_per_minute": 100_000, "failures_per_minute": 100_000}
@@ -163,6 +166,20 @@ def test_a_token_may_come_as_a_browsers_password(house: House) -> None:
         assert httpx2.get(url, headers={"Authorization": odd}).status_code == 401
     for raw in (b"Bearer", b"Bearer rbx_\xe9", b"Basic \xff\xfe", b"Basic 4Q=="):
         assert httpx2.get(url, headers={b"Authorization": raw}).status_code == 401
+
+
+def test_the_command_line_takes_its_token_from_a_file(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "token"
+    monkeypatch.setenv("ROBXFER_TOKEN_FILE", str(kept))
+    monkeypatch.setattr(sys, "argv", ["robxfer", "show", house.ids["experiments"], "--server", house.service.url])
+    for token, status, said in ((house.tokens["read"], 0, "done"), (house.tokens["revoked"], 2, "Unauthorized")):
+        kept.write_text(f"{token}\n")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code or 0) == status
+        assert said in "".join(capsys.readouterr())
 
 
 def test_an_experiment_says_who_asked_for_it(house: House) -> None:
