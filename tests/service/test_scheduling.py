@@ -1,7 +1,9 @@
 """Which worker takes which job, and jobs of several devices: ranks that compute as one, and end as one."""
 
+import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from robxfer_cli.stack import started
 from robxfer_core.artifacts import open_store
+from robxfer_core.client import Client
 from robxfer_core.ledger.engine import write
 from robxfer_core.ledger.tables import jobs
 
@@ -112,3 +116,38 @@ def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_numbe
         assert stack.job(alone).progress["done"] > done
         (child,) = worker.jobs()
         assert ranks_of(child) == []
+
+
+def test_a_cancel_frees_the_device_in_two_seconds_and_stops_what_nobody_else_needs(tmp_path):
+    """Of a job that takes a step's notice of a signal, and of one that is deep in an attack and takes none."""
+    data = {"kind": "dataset", "name": "digits"}
+    steps = {"kind": "train", "dataset": "data", "arch": {"name": "cnn"}, "epochs": LONG}
+    deep = {**steps, "threat": {"eps": 0.5}, "attack": {"steps": 10_000}, "batch_size": 1000}
+
+    def spec(**made: dict[str, Any]) -> bytes:
+        return json.dumps({"name": "stop", "jobs": {"data": data, **made}}).encode()
+
+    def working(job: str) -> list[str]:
+        """The processes of the job, by the folder that they work in."""
+        return [link for pid in os.listdir("/proc") if pid.isdigit() and job in (link := folder_of(pid))]
+
+    with started(tmp_path / "data", worker=True) as url, Client(url) as client:
+        both, one = client.submit(spec(deep=deep, steps=steps), "json"), client.submit(spec(steps=steps), "json")
+        jobs = {node.name: node.job_id for node in client.get(both.id).nodes}
+        until(lambda: working(jobs["deep"]) and client.job(jobs["steps"]).progress)
+        for experiment, stopped in ((both.id, "deep"), (one.id, "steps")):
+            client.cancel(experiment)
+            asked = time.monotonic()
+            until(lambda: not working(jobs[stopped]) and client.job(jobs[stopped]).state == "cancelled", pause=0.01)  # noqa: B023
+            print("TOOK", time.monotonic() - asked)
+            assert time.monotonic() - asked < 2
+            assert [each.outcome for each in client.job(jobs[stopped]).attempts] == ["stopped"]
+            if stopped == "deep":
+                assert (client.job(jobs["steps"]).state, client.job(jobs["steps"]).attempt) == ("running", 1)
+
+
+def folder_of(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:  # it has ended
+        return ""

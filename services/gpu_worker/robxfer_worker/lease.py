@@ -1,6 +1,7 @@
 """A thread that holds an attempt's lease, whatever the supervisor is busy with: a download, an upload, a slow write."""
 
 import contextlib
+import signal
 import socket
 import threading
 import time
@@ -12,6 +13,8 @@ from structlog.typing import FilteringBoundLogger
 from robxfer_core.ledger import queue
 from robxfer_core.settings import Settings
 
+from .forkserver import Child
+
 
 class Lost(Exception):
     """The attempt is no longer this worker's, or nobody can tell: leave everything and write nothing. Says why."""
@@ -21,7 +24,8 @@ class Lease:
     """Renews every `wanted_s` seconds and carries the job's progress along; a context that ends with the attempt.
 
     `wanted` turns false when nobody wants the job any more. `lost` is true once the ledger says that another attempt
-    holds the job, or has not answered for as long as a lease lasts. Each renewal is passed on to the child's watch.
+    holds the job, or has not answered for as long as a lease lasts. Each renewal is passed on to the child's watch. A
+    child that computes for nobody is killed at once, for it has nothing to save and its device is wanted.
     """
 
     def __init__(self, engine: Engine, claim: queue.Claim, settings: Settings, log: FilteringBoundLogger) -> None:
@@ -30,7 +34,7 @@ class Lease:
         self._held = True
         self._started = self._renewed = self._told = time.monotonic()
         self._progress: dict[str, Any] | None = None
-        self._channel: socket.socket | None = None
+        self._child: Child | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job_id}", daemon=True)
 
@@ -57,9 +61,9 @@ class Lease:
         """Write this with a next renewal; of several, the latest."""
         self._progress = progress
 
-    def feed(self, channel: socket.socket | None) -> None:
-        """Pass renewals on to the child at the other end of the channel, or to none."""
-        self._channel = channel
+    def feed(self, child: Child | None) -> None:
+        """Pass renewals on to the child, or to none."""
+        self._child = child
 
     def _keep(self) -> None:
         while not self._ended.wait(self._settings.wanted_s):
@@ -74,13 +78,15 @@ class Lease:
         asked = time.monotonic()
         progress = self._due(asked)
         beat = queue.renew(self._engine, self._claim.job_id, self._claim.attempt, self._settings.lease_s, progress)
-        self._held, self.wanted = beat.held, beat.wanted
+        self._held, self.wanted = beat.held, self.wanted and beat.wanted  # what is killed is not wanted back
+        child = self._child
         if beat.held:
             self._renewed = asked
-            channel = self._channel
-            if channel is not None:
+            if child is not None:
                 with contextlib.suppress(OSError):  # the child has ended, or is too busy to listen
-                    channel.send(b"\n", socket.MSG_DONTWAIT)
+                    child.channel.send(b"\n", socket.MSG_DONTWAIT)
+        if child is not None and not (beat.held and beat.wanted):
+            child.kill(signal.SIGKILL, group=True)
 
     def _due(self, at: float) -> dict[str, Any] | None:
         # A line of progress is kept for ever: the longer a job runs, the fewer it writes.

@@ -27,7 +27,6 @@ from .forkserver import Child, ForkServer
 from .lease import Lease, Lost
 from .talk import Talk
 
-STOPPED_GRACE_S = 1.0  # a job that nobody wants has nothing to save
 RETRY_S = 0.5  # between tries while the database or the store is out of reach
 T = TypeVar("T")
 
@@ -123,7 +122,7 @@ class _Attempt:
         child = self.house.forks.child()
         try:
             child.channel.sendall(f"{job}\n".encode())
-            self.lease.feed(child.channel)
+            self.lease.feed(child)
             talk = Talk(self.house.settings.flush_s, self._note, self.lease.progress, self._checkpoint)
             reason = self._follow(child, talk)
             return judge(child.wait(), talk.end, reason, kills, self.folder / "output.txt")
@@ -187,12 +186,11 @@ class _Attempt:
             if reason is None:
                 reason = self._reason()
                 if reason is not None:
-                    grace = STOPPED_GRACE_S if reason == "stopped" else self.house.settings.grace_s
-                    kill_at = time.monotonic() + min(grace, self.house.settings.grace_s)
+                    kill_at = time.monotonic() + self.house.settings.grace_s
                     child.kill(signal.SIGTERM, group=False)
             elif time.monotonic() >= kill_at:
                 child.kill(signal.SIGKILL, group=True)
-        return reason
+        return reason if self.lease.wanted else "stopped"  # then the lease has killed it
 
     def _reason(self) -> str | None:
         """The outcome for which a child has to stop now, if any."""
