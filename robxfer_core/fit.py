@@ -7,7 +7,19 @@ from typing import Any
 from .spec.archs import CHANNELS, LAYOUTS, representation
 from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
-from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, Job, PerturbDataset, Report, Train, Transfer
+from .spec.jobs import (
+    ControlDataset,
+    Dataset,
+    Evaluate,
+    Features,
+    ImportDataset,
+    ImportModel,
+    Job,
+    PerturbDataset,
+    Report,
+    Train,
+    Transfer,
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,12 @@ def facts_of(
     match job:
         case Dataset():
             return _dataset(job, catalog, at)
+        case ImportDataset():  # the API never looks into an upload: what it holds, the job will tell
+            return Facts(side=job.size)
         case Train():
             return _train(job, known, at)
+        case ImportModel():
+            return Facts(side=job.side, arch=job.arch, length=representation(job.arch))
         case PerturbDataset():
             data, model = known[job.dataset], known[job.generator]
             _takes(model, data, (*at, "generator"))

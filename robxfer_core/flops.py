@@ -4,7 +4,19 @@ from collections.abc import Mapping
 
 from .fit import Facts
 from .spec.archs import forward_flops
-from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, Job, PerturbDataset, Report, Train, Transfer
+from .spec.jobs import (
+    ControlDataset,
+    Dataset,
+    Evaluate,
+    Features,
+    ImportDataset,
+    ImportModel,
+    Job,
+    PerturbDataset,
+    Report,
+    Train,
+    Transfer,
+)
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32
@@ -34,8 +46,10 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             heads = 2 * (1 + len(job.sizes)) + len(job.tune_lr) * len(job.tune_weight_decay)
             weights = (features.length or 512) * (features.classes or 10)
             return 6.0 * weights * _images(features) * (heads * job.epochs + 100)
-        case Dataset() | ControlDataset():
+        case Dataset() | ImportDataset() | ControlDataset():
             return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
+        case ImportModel():
+            return 1e8
         case Report():
             return 1e7 * sum(len(arm.transfers) for arm in job.arms)
         case _:

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     proxies: Annotated[list[str], NoDecode] = []
     """Addresses of the proxies in front of the API, separated by commas: theirs is X-Forwarded-For believed."""
 
+    max_upload_gb: float = Field(default=20.0, gt=0, le=80)
+    """GB that an uploaded data set or model may have."""
+
     data_root: Path | None = None
     """Folder under which workers look for data sets."""
     queues: Annotated[list[str], NoDecode] = Field(default=["cpu"], min_length=1)

@@ -1,6 +1,6 @@
 """Artifacts: immutable folders of files, described by a manifest, kept in a store."""
 
-from .manifest import Corrupt, describe, fetch_manifest, publish_folder
+from .manifest import Corrupt, checked, describe, fetch_manifest, publish_folder
 from .opening import open_store
 from .s3 import S3Store
 from .store import Missing, Store, Stored, Unavailable, check_name
@@ -13,6 +13,7 @@ __all__ = [
     "Stored",
     "Unavailable",
     "check_name",
+    "checked",
     "describe",
     "fetch_manifest",
     "open_store",

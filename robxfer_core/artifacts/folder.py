@@ -4,8 +4,9 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from .store import Missing, Stored, check_name
 
@@ -23,30 +24,24 @@ class FolderStore:
         return self.root / check_name(name)
 
     def put(self, name: str, path: Path) -> None:
+        check_name(name)
+        self.write(name, _pieces(path.open("rb")))
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
         target = self._path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(path, target)
+        _write(target, pieces)
 
     def fetch(self, name: str, dest: Path) -> None:
-        try:
-            _copy(
-                self._path(name), dest, sync=False
-            )  # a copy, never a link: a reader must not be able to change the store
-        except FileNotFoundError as error:
-            raise Missing(name) from error
+        # A copy, never a link: a reader must not be able to change the store.
+        _write(dest, self.stream(name), sync=False)
 
     def stream(self, name: str) -> Iterator[bytes]:
         try:
             file = self._path(name).open("rb")
         except FileNotFoundError as error:
             raise Missing(name) from error
-
-        def pieces() -> Iterator[bytes]:
-            with file:
-                while piece := file.read(PIECE):
-                    yield piece
-
-        return pieces()
+        return _pieces(file)
 
     def sign(self, name: str, filename: str, seconds: int) -> str | None:
         return None
@@ -76,14 +71,21 @@ def _walk(folder: Path, prefix: str) -> Iterator[Stored]:
                 yield Stored(prefix + entry.name, stat.st_size, stat.st_mtime)
 
 
-def _copy(source: Path, target: Path, sync: bool = True) -> None:
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _write(target: Path, pieces: Iterable[bytes], sync: bool = True) -> None:
     aside = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        with source.open("rb") as reader, aside.open("xb") as writer:
-            shutil.copyfileobj(reader, writer, PIECE)
+        with aside.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
             if sync:
-                writer.flush()
-                os.fsync(writer.fileno())
+                file.flush()
+                os.fsync(file.fileno())
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

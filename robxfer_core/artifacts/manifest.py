@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,25 @@ def verify(path: Path, entry: dict[str, Any], name: str) -> None:
     found = file_sha256(path)
     if found != entry["sha256"]:
         raise Corrupt(f"{name} has sha256 {found}, not the {entry['sha256']} of its manifest")
+
+
+def checked(pieces: Iterable[bytes], entry: dict[str, Any], name: str) -> Iterator[bytes]:
+    """The pieces of a file, of which the last is held back until size and sha256 are those of its manifest entry.
+
+    Raises Corrupt, naming the file, in place of the last piece: who reads on can never have the whole of a wrong file.
+    """
+    digest, size, held = hashlib.sha256(), 0, b""
+    for piece in filter(None, pieces):
+        digest.update(piece)
+        size += len(piece)
+        if size > entry["size"]:
+            break
+        if held:
+            yield held
+        held = piece
+    if size != entry["size"]:
+        raise Corrupt(f"{name} has {'more than ' if size > entry['size'] else ''}{size} bytes, not {entry['size']}")
+    if digest.hexdigest() != entry["sha256"]:
+        raise Corrupt(f"{name} has sha256 {digest.hexdigest()}, not the {entry['sha256']} of its manifest")
+    if held:
+        yield held

@@ -2,10 +2,11 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import urllib3
 from minio import Minio
@@ -18,6 +19,7 @@ from .store import Missing, Stored, Unavailable, check_name
 
 PIECE = 1 << 20
 PART = 16 << 20  # bytes of a part of a multipart upload
+STREAM_PART = 8 << 20  # the same where the length is not known: some of them are held, and there are at most 10,000
 GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
 
 
@@ -54,6 +56,13 @@ class S3Store:
     @_answering()
     def put(self, name: str, path: Path) -> None:
         self.client.fput_object(self.bucket, self._key(name), str(path), part_size=PART)
+
+    @_answering()
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        reader: Any = _Reader(pieces)  # of a file, the client only reads
+        self.client.put_object(
+            self.bucket, self._key(name), reader, length=-1, part_size=STREAM_PART, num_parallel_uploads=1
+        )
 
     def fetch(self, name: str, dest: Path) -> None:
         aside = dest.with_name(f".{uuid.uuid4().hex}.part")
@@ -115,6 +124,21 @@ class S3Store:
         doomed = (DeleteObject(item.object_name) for item in found if item.object_name)
         for error in self.client.remove_objects(self.bucket, doomed):
             raise OSError(f"{error.name} could not be removed: {error.code} {error.message}")
+
+
+class _Reader:
+    """Pieces as a file to read."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._held = b""
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        if not self._held:
+            self._held = next(filter(None, self._pieces), b"")
+        piece, self._held = self._held[:size], self._held[size:]
+        return piece
 
 
 def _client(settings: Settings, endpoint: str, secure: bool) -> Minio:

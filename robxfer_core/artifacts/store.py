@@ -1,7 +1,7 @@
 """What a store of artifacts does, whichever it is."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,13 @@ class Store(Protocol):
 
     def put(self, name: str, path: Path) -> None:
         """Keep a file's bytes under a name; readers see the whole object or none."""
+        ...
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Keep bytes under a name as they come, holding few of them; readers see the whole object or none.
+
+        What `pieces` raises leaves nothing under the name.
+        """
         ...
 
     def fetch(self, name: str, dest: Path) -> None:

@@ -26,11 +26,13 @@ from robxfer_core.spec.wire import (
     ProblemView,
     Submitted,
     TokenView,
+    Uploaded,
     WorkerView,
 )
 
 from .download import download_files
-from .errors import ApiError, Unreachable
+from .errors import ApiError, Unreachable, UploadError
+from .upload import pack
 
 T = TypeVar("T", bound=BaseModel)
 Media = Literal["yaml", "json"]
@@ -147,6 +149,45 @@ class Client:
     def datasets(self, limit: int = 50, cursor: str | None = None) -> DatasetsView:
         return self._get("/v1/datasets", DatasetsView, {"limit": limit, "cursor": cursor})
 
+    def import_dataset(
+        self, path: Path, name: str, on_progress: Callable[[int, int], None] | None = None, **options: Any
+    ) -> Uploaded:
+        """Uploads a set of images, an .npz, an archive or a folder of them, and has a job import it.
+
+        options: those of the job kind `import_dataset`. `on_progress(done, total)` counts bytes. Raises UploadError.
+        """
+        return self._upload("/v1/datasets", path, {"name": name, **options}, on_progress)
+
+    def import_model(
+        self, path: Path, arch: str, on_progress: Callable[[int, int], None] | None = None, **options: Any
+    ) -> Uploaded:
+        """Uploads weights and has a job import them; options: width, input_size, mean, std, dataset, norm, eps, seed.
+
+        `mean` and `std` are lists. `on_progress(done, total)` counts bytes. Raises UploadError.
+        """
+        for field in {"mean", "std"} & options.keys():
+            options[field] = options[field] and ",".join(map(str, options[field]))
+        return self._upload("/v1/models", path, {"arch": arch, **options}, on_progress)
+
+    def _upload(
+        self, route: str, path: Path, asked: Mapping[str, Any], on_progress: Callable[[int, int], None] | None
+    ) -> Uploaded:
+        parcel = pack(path)
+
+        def tell() -> Iterator[bytes]:
+            done = 0
+            for piece in parcel.pieces():
+                yield piece
+                done += len(piece)
+                if on_progress is not None:
+                    on_progress(done, parcel.size)
+
+        answer = self._send("POST", route, params=_asked(asked), headers=parcel.headers, make_content=tell)
+        uploaded = self._read(Uploaded, answer)
+        if uploaded.upload != parcel.sha256:
+            raise UploadError(f"{path} arrived with sha256 {uploaded.upload}, not {parcel.sha256}")
+        return uploaded
+
     def download(
         self, artifact_id: str, dest: Path, on_progress: Callable[[int, int], None] | None = None
     ) -> Sequence[Path]:
@@ -202,12 +243,17 @@ class Client:
         except ValidationError as error:
             raise Unreachable(f"{self._http.base_url}: what answers there is no robxfer service") from error
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx2.Response:
+    def _send(
+        self, method: str, path: str, make_content: Callable[[], Iterator[bytes]] | None = None, **request: Any
+    ) -> httpx2.Response:
+        """make_content: makes the body anew for each try."""
         try:
             for attempt in stamina.retry_context(
                 on=(httpx2.TransportError, _Busy), attempts=TRIES, wait_initial=0.1, wait_max=2.0, wait_jitter=0.2
             ):
                 with attempt:
+                    if make_content is not None:
+                        request["content"] = make_content()
                     response = self._http.request(method, path, **request)
                     _check(response, last=attempt.num == TRIES)
                     return response

@@ -17,3 +17,7 @@ class Unreachable(Exception):
 
 class DownloadError(Exception):
     """A file that did not come as its manifest says, or that may not be written where it would go."""
+
+
+class UploadError(Exception):
+    """A file or folder that cannot be uploaded."""

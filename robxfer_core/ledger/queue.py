@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, insert, or_, select, update
 
+from . import uploads
 from .engine import CLAIMS_LOCK, advisory, finite, lock_jobs, now, read, write
 from .engine import insert as upsert
 from .events import append, job_event
@@ -133,6 +134,9 @@ def claim(
             )
         )
         inputs = _inputs(connection, job.id)
+        upload = uploads.find(connection, job.project_id, job.kind, job.params)
+        if upload is not None:
+            inputs.append(ClaimInput("upload", 0, upload.sha256, upload.id, upload.prefix, upload.manifest))
         line = job_event(
             job.project_id, job.id, state="running", attempt=job.attempt, worker=worker_id, device=slots_device
         )

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, up
 
 from robxfer_core.plan import Node, Plan
 
+from . import uploads
 from .engine import Conflict, lock_jobs, now, read, write
 from .engine import insert as insert_or
 from .events import append, experiment_event, job_event
@@ -39,7 +40,7 @@ def submit(
 
     Jobs that are done count at once, those that run are joined, failed and cancelled ones get a fresh budget.
     idempotency: the client's key and the sha256 of the request's body; Conflict where the key came with another body.
-    created_by: the name of the token that asks.
+    created_by: the name of the token that asks. SpecError where an import job names an upload that is not there.
 
     New jobs go in first, in key order, and only then are all of the plan's locked: an insertion waits for nobody but
     another submission that is still inserting, so no two transactions can wait for each other.
@@ -50,6 +51,7 @@ def submit(
             earlier = _recall(connection, project_id, idempotency, experiment_id)
             if earlier is not None:
                 return Submission(earlier, created=False, queues_ready=[])
+        uploads.hold(connection, project_id, plan)
         _insert_experiment(connection, project_id, experiment_id, spec, created_by)
         distinct = {node.key: node for node in plan.nodes}
         fresh = _insert_jobs(connection, project_id, distinct)

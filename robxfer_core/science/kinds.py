@@ -12,7 +12,9 @@ from .run import Inputs, Run
 
 FUNCTIONS = {
     "dataset": "data.read:read_dataset",
+    "import_dataset": "imports.dataset:import_dataset",
     "train": "train:train",
+    "import_model": "imports.model:import_model",
     "evaluate": "evaluate:evaluate",
     "perturb_dataset": "perturb:perturb_dataset",
     "control_dataset": "perturb:control_dataset",
@@ -22,7 +24,9 @@ FUNCTIONS = {
 }
 FILES = {
     "dataset": ["dataset.json"],
+    "import_dataset": ["dataset.json"],
     "train": ["model.json", "model.safetensors"],
+    "import_model": ["model.json", "model.safetensors"],
     "perturb_dataset": ["dataset.json"],
     "control_dataset": ["dataset.json"],
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],

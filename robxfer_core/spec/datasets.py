@@ -46,6 +46,15 @@ TORCHVISION: dict[str, Facts] = {
 }
 """Sets that torchvision lays out, and can fetch where a job allows it. flowers102 trains on its train and val."""
 
+MOMENTS: dict[str, tuple[list[float], list[float]]] = {
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+    "cifar100": ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+    "mnist": ([0.1307], [0.3081]),
+    "fashion_mnist": ([0.2860], [0.3530]),
+}
+"""Mean and standard deviation a channel, over the pixels of the training images in [0,1] (ImageNet: torchvision's)."""
+
 _MARKS = {
     "cifar10": "cifar-10-batches-py/data_batch_1",
     "cifar100": "cifar-100-python/train",
@@ -175,11 +184,14 @@ def image_shape(file: str, shape: tuple[int, ...]) -> list[int]:
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[str, tuple[int, ...]]:
     with archive.open(f"{name}.npy") as file:
-        return _read_header(file, name)
+        return npy_header(file, name)[:2]
 
 
-def _read_header(file: IO[bytes], name: str) -> tuple[str, tuple[int, ...]]:
-    """Type and shape at the head of a .npy file (format 1 to 3 of NumPy's NEP 1)."""
+def npy_header(file: IO[bytes], name: str) -> tuple[str, tuple[int, ...], bool]:
+    """Type, shape and whether columns come first, at the head of a .npy file (format 1 to 3 of NumPy's NEP 1).
+
+    Raises BadSource; struct.error where the file is too short.
+    """
     magic = file.read(8)
     if magic[:6] != b"\x93NUMPY":
         raise BadSource(f"{name} is not a .npy file")
@@ -189,8 +201,8 @@ def _read_header(file: IO[bytes], name: str) -> tuple[str, tuple[int, ...]]:
         raise BadSource(f"{name} has a header of {length} bytes")
     try:
         header = ast.literal_eval(file.read(length).decode("latin1"))
-        return str(header["descr"]), tuple(map(int, header["shape"]))
-    except (ValueError, SyntaxError, KeyError, TypeError) as error:
+        return str(header["descr"]), tuple(map(int, header["shape"])), bool(header["fortran_order"])
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError, OverflowError) as error:
         raise BadSource(f"{name} has no .npy header") from error
 
 
@@ -198,7 +210,7 @@ def _largest(archive: zipfile.ZipFile, name: str) -> int:
     """The largest label of an integer array [N]."""
     codes = {"|u1": "B", "|i1": "b", "<u2": "H", "<i2": "h", "<u4": "I", "<i4": "i", "<u8": "Q", "<i8": "q"}
     with archive.open(f"{name}.npy") as file:
-        descr, shape = _read_header(file, name)
+        descr, shape, _ = npy_header(file, name)
         if descr not in codes or len(shape) != 1 or shape[0] < 1:
             raise BadSource(f"{name} is {descr} {list(shape)}; takes integers [N]")
         data = file.read(shape[0] * int(descr[2:]))

@@ -1,14 +1,22 @@
 """Every kind of job and its parameters. A job's result is determined by these, its recipe version and its inputs."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from .archs import LAYOUTS
 from .base import Ref, Refs, Strict
 from .fields import Arch, Attack, Augment, Fraction, Precision, Schedule, Seed, Sgd, ThreatModel
 
 Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+Moments = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=1, max_length=3)]
+Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+SETS = ("dataset", "import_dataset")
+MADE_SETS = ("perturb_dataset", "control_dataset")
+MODELS = ("train", "import_model")
 
 
 class Retries(Strict):
@@ -89,7 +97,7 @@ class Dataset(Job):
     ARTIFACT = "dataset"
 
     kind: Literal["dataset"] = "dataset"
-    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")
+    name: SetName
     """A built-in set (`digits`) or a name under ROBXFER_DATA_ROOT."""
     classes: list[int] | None = Field(default=None, min_length=2, max_length=1000)
     """Keep these classes, relabelled 0, 1, ... in this order."""
@@ -105,6 +113,79 @@ class Dataset(Job):
     """Draws the subsets and, for a source without a test split, the split."""
     download: bool = False
     """Let torchvision fetch the set if it is not under ROBXFER_DATA_ROOT."""
+
+
+class ImportDataset(Job):
+    """Checks an uploaded set of images and reads it into the same artifact as `dataset`.
+
+    The upload is an .npz with x_train, y_train, x_test and y_test (uint8 images), or a .zip, .tar or .tar.gz of
+    `train/CLASS/IMAGE` and `test/CLASS/IMAGE` (or `val`), in a folder of its own or not. Without a test split, a
+    quarter of the images becomes one.
+    """
+
+    ARTIFACT = "dataset"
+
+    kind: Literal["import_dataset"] = "import_dataset"
+    upload: Upload
+    """sha256 of the uploaded file (`POST /v1/datasets`, `robxfer import-dataset`)."""
+    name: SetName
+    """What the set is called."""
+    size: int | None = Field(default=None, ge=4, le=1024)
+    """Side in pixels: the short side is resized to it and the middle is cut out. Needed where images differ."""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    """How images are resized to `size`."""
+    max_train: int | None = Field(default=None, ge=2)
+    """Keep a stratified draw of this many training images."""
+    max_test: int | None = Field(default=None, ge=2)
+    """The same, of test images."""
+    seed: Seed = 0
+    """Draws the subsets and, for an upload without a test split, the split."""
+
+
+class ImportModel(Job):
+    """Checks uploaded weights and keeps them as the same artifact as `train`.
+
+    The upload is a .safetensors file, or a PyTorch file that is read without running code in it (`weights_only`): a
+    state dict, plain or under `state_dict` or `model`. Names of parameters are torchvision's, a leading `module.` is
+    dropped. The number of classes is that of the head.
+    """
+
+    ARTIFACT = "model"
+
+    kind: Literal["import_model"] = "import_model"
+    upload: Upload
+    """sha256 of the uploaded file (`POST /v1/models`, `robxfer import-model`)."""
+    arch: Arch
+    """The network; `input_size` is needed for `cnn` alone, the others take 224 (ImageNet stem) or 32 pixels."""
+    mean: Moments | None = None
+    """Mean that it normalises images by, a channel, in [0,1] pixels. Left out: as `dataset` has it, or the file."""
+    std: Moments | None = None
+    """Standard deviation, as `mean`."""
+    dataset: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None
+    """Take the published `mean` and `std` of this set."""
+    threat: ThreatModel = ThreatModel(eps=0.0)
+    """What it was trained against, by the word of who trained it."""
+    seed: Seed = 0
+    """Tells several trainings of one kind apart in a report."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.mean is None) != (self.std is None) or (self.mean is not None and self.dataset is not None):
+            raise ValueError("both `mean` and `std`, or `dataset`, or none of them")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                raise ValueError("as many values of `mean` as of `std`, one a channel")
+            if min(self.std) <= 0:
+                raise ValueError("`std` above 0")
+        smallest = LAYOUTS[self.arch.name].smallest
+        if self.side is None or self.side < smallest:
+            raise ValueError(f"`arch.input_size`, the side of the images that it was trained on, {smallest} or more")
+        return self
+
+    @property
+    def side(self) -> int | None:
+        """Side of the image that it computes on."""
+        return self.arch.input_size or {"imagenet": 224, "small": 32}.get(LAYOUTS[self.arch.name].stem)
 
 
 class Training(Strict):
@@ -141,7 +222,7 @@ class Train(Training, Job):
 
     ARTIFACT = "model"
     TEAM = True
-    TAKES = {"dataset": ("dataset", "perturb_dataset", "control_dataset"), "init": ("train",)}
+    TAKES = {"dataset": SETS + MADE_SETS, "init": MODELS}
 
     kind: Literal["train"] = "train"
     dataset: Ref
@@ -156,7 +237,7 @@ class Evaluate(Job):
     """Clean accuracy, and accuracy under PGD at each eps, on a data set's test split."""
 
     ARTIFACT = "result"
-    TAKES = {"model": ("train",), "dataset": ("dataset", "perturb_dataset", "control_dataset")}
+    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS}
 
     kind: Literal["evaluate"] = "evaluate"
     model: Ref
@@ -195,7 +276,7 @@ class PerturbDataset(Job):
     """
 
     ARTIFACT = "dataset"
-    TAKES = {"dataset": ("dataset",), "generator": ("train",)}
+    TAKES = {"dataset": SETS, "generator": MODELS}
 
     kind: Literal["perturb_dataset"] = "perturb_dataset"
     dataset: Ref
@@ -222,7 +303,7 @@ class ControlDataset(Job):
     """A control arm of a perturbed set: the same targets as labels, without the perturbation that carries them."""
 
     ARTIFACT = "dataset"
-    TAKES = {"like": ("perturb_dataset",)}
+    TAKES = {"like": ("perturb_dataset",), "dataset": SETS}
 
     kind: Literal["control_dataset"] = "control_dataset"
     like: Ref
@@ -239,7 +320,7 @@ class Features(Job):
     """The representation R(x) of every image of a data set, both splits, by one model."""
 
     ARTIFACT = "features"
-    TAKES = {"model": ("train",), "dataset": ("dataset", "perturb_dataset", "control_dataset")}
+    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS}
 
     kind: Literal["features"] = "features"
     model: Ref
@@ -319,7 +400,7 @@ class Report(Job):
     TAKES = {
         "sources": ("evaluate",),
         "transfers": ("transfer",),
-        "data": ("perturb_dataset", "control_dataset"),
+        "data": MADE_SETS,
     }
 
     kind: Literal["report"] = "report"
@@ -337,11 +418,18 @@ class Report(Job):
     """Fooling rate, on either split, below which a constructed set is `unusable`."""
 
 
-AnyJob = Annotated[
-    Dataset | Train | Evaluate | PerturbDataset | ControlDataset | Features | Transfer | Report,
-    Field(discriminator="kind"),
-]
 KINDS: dict[str, type[Job]] = {
     str(model.model_fields["kind"].default): model
-    for model in (Dataset, Train, Evaluate, PerturbDataset, ControlDataset, Features, Transfer, Report)
+    for model in (
+        Dataset,
+        ImportDataset,
+        Train,
+        ImportModel,
+        Evaluate,
+        PerturbDataset,
+        ControlDataset,
+        Features,
+        Transfer,
+        Report,
+    )
 }

@@ -100,6 +100,13 @@ class Submitted(ExperimentView):
     """False where the same Idempotency-Key had submitted it before."""
 
 
+class Uploaded(Submitted):
+    """The answer to an upload: the experiment whose one job imports it."""
+
+    upload: str
+    """The file's sha256, by which import jobs of other specs can name it."""
+
+
 class AttemptView(Wire):
     """One try at a job by one worker."""
 

@@ -49,6 +49,24 @@ def test_a_folder_comes_back_as_it_was(store, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+def test_what_is_written_in_pieces_comes_whole_or_not_at_all(store):
+    """By multipart where it is larger than a part; a stream that breaks leaves no object and no parts."""
+    piece = os.urandom(1 << 20)
+    for count in (0, 3, 9):  # empty, one request, several parts
+        store.write(f"p/up/{count}", (piece for _ in range(count)))
+        assert b"".join(store.stream(f"p/up/{count}")) == piece * count
+
+    def broken():
+        yield from [piece] * 20
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        store.write("p/up/broken", broken())
+    with pytest.raises(Missing):
+        store.stream("p/up/broken")
+    assert not store.client._list_multipart_uploads(store.bucket).uploads
+
+
 def test_what_is_not_there_is_missing_and_delete_takes_the_prefix_alone(store, tmp_path):
     (tmp_path / "a").write_text("{}")
     for name in ("q/j/1/a", "q/j/1/b/c", "q/j/10/a"):

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from robxfer_core.artifacts import Corrupt, Missing, check_name, describe, fetch_manifest, open_store, publish_folder
+from robxfer_core.artifacts import (
+    Corrupt,
+    Missing,
+    check_name,
+    checked,
+    describe,
+    fetch_manifest,
+    open_store,
+    publish_folder,
+)
 from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.settings import Settings
 
@@ -114,6 +123,35 @@ def test_streams_come_in_pieces_and_what_is_not_there_is_missing(store, made, tm
     with pytest.raises(Missing):
         store.fetch("p/none", tmp_path / "none")
     assert store.sign("p/big", "big.bin", 60) is None
+
+
+def test_what_is_written_in_pieces_comes_whole_or_not_at_all(store, tmp_path):
+    store.write("p/up/a", iter([b"one", b"", b"two"]))
+    assert b"".join(store.stream("p/up/a")) == b"onetwo"
+
+    def broken():
+        yield b"half"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        store.write("p/up/b", broken())
+    assert [path.name for path in (tmp_path / "store/p/up").iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("damage", ["none", "flip", "cut", "grow", "empty"])
+def test_the_last_piece_is_held_back_until_the_file_is_known_to_be_right(damage):
+    pieces = [b"a" * 10, b"b" * 10, b"c" * 10]
+    entry = {"path": "x", "size": 30, "sha256": hashlib.sha256(b"".join(pieces)).hexdigest()}
+    came = {"flip": [*pieces[:2], b"c" * 9 + b"d"], "cut": pieces[:2], "grow": [*pieces, b"x"], "empty": []}
+    stream, got = checked(came.get(damage, pieces), entry, "p/x"), []
+    if damage == "none":
+        assert list(stream) == pieces
+        return
+    with pytest.raises(Corrupt, match="p/x has"):
+        got.extend(stream)
+    assert sum(map(len, got)) < 30
+    empty = {"path": "e", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    assert list(checked([], empty, "p/e")) == []
 
 
 def test_delete_takes_the_prefix_alone(store, made):

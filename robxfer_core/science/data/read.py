@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.data.sources import Part, open_source
+from robxfer_core.science.data.sources import Part, Source, open_source
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.datasets import BadSource
-from robxfer_core.spec.jobs import Dataset
+from robxfer_core.spec.jobs import Dataset, ImportDataset
 
 BATCH = 256
 
@@ -22,6 +22,11 @@ def read_dataset(spec: Dataset, inputs: Inputs, run: Run) -> dict[str, Any]:
     source = open_source(spec.name, run.data_root, spec.seed, spec.download)
     kept = spec.classes if spec.classes is not None else list(range(len(source.classes)))
     _check_classes(spec.name, kept, len(source.classes))
+    return write_source(source, kept, spec, run)
+
+
+def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset, run: Run) -> dict[str, Any]:
+    """Write the classes that are kept of a source, by the spec's options. Raises BadSource."""
     parts = {"train": source.train, "test": source.test}
     most = {"train": spec.max_train, "test": spec.max_test}
     chosen = {split: _choose(part, kept, most[split], derive(spec.seed, split)) for split, part in parts.items()}

@@ -58,7 +58,7 @@ def _digits(seed: int) -> Source:
 
     x, y = load_digits(return_X_y=True)
     pixels = np.rint(x.reshape(-1, 8, 8) / 16 * 255).astype(np.uint8)  # its values are 0..16
-    return _split([str(digit) for digit in range(10)], _arrays(pixels, y), seed)
+    return split_source([str(digit) for digit in range(10)], _arrays(pixels, y), seed)
 
 
 def _npz(path: Path) -> Source:
@@ -93,7 +93,7 @@ def _folder(path: Path, seed: int) -> Source:
     train = datasets.class_files(train_folder)
     classes = list(train)
     if test_folder is None:
-        return _split(classes, _files(train, classes, path), seed)
+        return split_source(classes, _files(train, classes, path), seed)
     test = datasets.class_files(test_folder)
     unknown = sorted(set(test) - set(train))
     if unknown:
@@ -108,7 +108,7 @@ def _torchvision(name: str, root: Path, seed: int, download: bool) -> Source:
         if name == "caltech101":
             tv.Caltech101(root, download=download)
             files = datasets.caltech_files(root)
-            return _split(list(files), _files(files, list(files), root), seed)
+            return split_source(list(files), _files(files, list(files), root), seed)
         if name == "flowers102":
             # Its own loader would decode every image: take the paths, and decode what is drawn.
             sets = [tv.Flowers102(root, split, download=download, loader=Path) for split in ("train", "val", "test")]
@@ -158,7 +158,8 @@ def decode(path: Path, root: Path) -> Image.Image:
         raise BadSource(f"{name}: {type(error).__name__}: {error}") from error
 
 
-def _split(classes: list[str], part: Part, seed: int) -> Source:
+def split_source(classes: list[str], part: Part, seed: int) -> Source:
+    """A source of which a stratified draw of TEST_FRACTION becomes the test split."""
     # Before any choice of classes or of a number of images, which must not move an image between the splits.
     train, test = stratified_split(part.labels, datasets.TEST_FRACTION, derive(seed, "split"))
     return Source(classes, _take(part, train), _take(part, test))

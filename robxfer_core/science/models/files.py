@@ -33,8 +33,8 @@ class Card(Strict):
     threat: ThreatModel
     """What it was trained against; eps 0: standard training."""
     seed: Seed
-    epochs: int = Field(ge=0)
-    """0: the network is at its random start."""
+    epochs: int | None = Field(ge=0)
+    """0: the network is at its random start; none: others trained it."""
     name: str = Field(max_length=100)
     """`arch.tag`, for instance `resnet18.l2_eps3`."""
 
@@ -43,12 +43,12 @@ class BadModel(ValueError):
     """Files that are no model of ours, or do not belong together."""
 
 
-def model_name(arch: Arch, threat: ThreatModel, epochs: int) -> str:
+def model_name(arch: Arch, threat: ThreatModel, epochs: int | None) -> str:
     """`cnn.l2_eps0.5`; `cnn.random_init` for a network that was not trained."""
-    return f"{arch.name}.{threat.norm}_eps{threat.eps:g}" if epochs else f"{arch.name}.random_init"
+    return f"{arch.name}.random_init" if epochs == 0 else f"{arch.name}.{threat.norm}_eps{threat.eps:g}"
 
 
-def save(network: Network, folder: Path, *, threat: ThreatModel, seed: int, epochs: int) -> dict[str, Any]:
+def save(network: Network, folder: Path, *, threat: ThreatModel, seed: int, epochs: int | None) -> dict[str, Any]:
     """Write the network into a folder. Returns the content of its model.json."""
     card = Card(
         arch=network.arch,
@@ -92,16 +92,26 @@ def read_card(folder: Path) -> Card:
 def load(folder: Path) -> Network:
     """The network of a folder, on the CPU, in eval mode. Raises BadModel where the two files do not fit."""
     card = read_card(folder)
-    with torch.device("meta"):  # no memory yet: a model.json may ask for more than its weights have
-        network = Network(card.arch, card.classes, card.channels, card.input_size, card.mean, card.std)
+    network = blank(card.arch, card.classes, card.channels, card.input_size)
     try:
         tensors = load_file(folder / "model.safetensors")
     except SafetensorError as error:
         raise BadModel(f"model.safetensors: {error}") from error
+    return fill(network, tensors, card.mean, card.std)
+
+
+def blank(arch: Arch, classes: int, channels: int, input_size: int) -> Network:
+    """A network without memory for its weights, which a hostile description could ask for more of than there is."""
+    with torch.device("meta"):
+        return Network(arch, classes, channels, input_size, [0.0] * channels, [1.0] * channels)
+
+
+def fill(network: Network, tensors: dict[str, torch.Tensor], mean: list[float], std: list[float]) -> Network:
+    """Give a blank network its weights and its normalisation; in eval mode. Raises BadModel where they do not fit."""
     check_fit(network, tensors)
     network.load_state_dict(tensors, assign=True)
-    network.mean = torch.tensor(card.mean).view(1, -1, 1, 1)
-    network.std = torch.tensor(card.std).view(1, -1, 1, 1)
+    network.mean = torch.tensor(mean).view(1, -1, 1, 1)
+    network.std = torch.tensor(std).view(1, -1, 1, 1)
     return network.to(memory_format=torch.channels_last).eval()  # assigned tensors keep the layout of the file
 
 

@@ -165,7 +165,7 @@ def collect(spec: Report, inputs: Inputs) -> Study:
     for item in inputs.all("sources"):
         result = _result(item)
         norms.add(result["norm"])
-        if result["model"]["epochs"]:
+        if result["model"]["epochs"] != 0:
             sources.append(_source(result, item.key))
     if len(norms) > 1:
         raise BadStudy(f"the sources are attacked in the norms {sorted(norms)}; a study takes one")
@@ -234,7 +234,7 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
         yield Head(
             eps=float(model["threat"]["eps"]),
             seed=model["seed"],
-            random=not model["epochs"],
+            random=model["epochs"] == 0,
             n=curve["n"],
             standardised=standardised,
             test=np.asarray(curve["test"], dtype=np.float64),

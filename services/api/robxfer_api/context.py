@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy import Engine
 
@@ -18,6 +19,7 @@ from .needs import Needs
 from .problems import Refused
 from .stream import Fan
 
+AT_ONCE = 16  # uploads that one process takes at the same time: each holds a thread
 log = logging.getLogger(__name__)
 MEDIA: dict[str, Literal["json", "yaml"]] = {
     "application/json": "json",
@@ -38,6 +40,8 @@ class Context:
     ringer: Executor
     tally: Tally = field(default_factory=Tally)
     needs: Needs = field(default_factory=Needs)
+    uploading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(AT_ONCE))
+    """Uploads that arrive at the moment."""
 
     def ring(self, queues: list[str]) -> None:
         """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""

@@ -98,7 +98,7 @@ def _of_report(report: Node, by_key: Mapping[str, Node], facts: Facts) -> dict[s
     for ref in report.inputs:
         if ref.field == "sources":
             model = by_key[next(each.key for each in by_key[ref.key].inputs if each.field == "model")]
-            if model.params["epochs"] > 0:  # a random network is no level of the family
+            if model.params.get("epochs", 1) > 0:  # a random network is no level of the family
                 seeds[model.params["threat"]["eps"]].add(model.params["seed"])
     design = {
         "seeds": min((len(each) for each in seeds.values()), default=0),

@@ -22,6 +22,7 @@ from robxfer_core.spec.wire import FieldError, ProblemView
 INVALID_SPEC = "urn:robxfer:problem:invalid-spec"
 INVALID_REQUEST = "urn:robxfer:problem:invalid-request"
 OTHER_BODY = "urn:robxfer:problem:idempotency-key-reused"
+DAMAGED = "urn:robxfer:problem:damaged-file"
 NOT_YET = "urn:robxfer:problem:not-there-yet"
 CURSOR = "the `next` of another page"
 LARGEST = 2**63 - 1
@@ -93,6 +94,11 @@ def whole(text: str, cursor: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < 20 and abs(int(text)) <= LARGEST):
         raise wrong_query("cursor", cursor, CURSOR)
     return int(text)
+
+
+def wrong_header(field: str, got: str, takes: str) -> RequestValidationError:
+    """For a header that only the route can judge."""
+    return RequestValidationError([{"type": "value_error", "loc": ("header", field), "msg": takes, "input": got}])
 
 
 def _bad_cursor(request: Request, error: Exception) -> JSONResponse:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from robxfer_core.artifacts import Corrupt, Store, Unavailable, fetch_manifest, publish_folder
-from robxfer_core.ledger import queue
+from robxfer_core.ledger import queue, uploads
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import Settings
 
@@ -106,6 +106,7 @@ class _Attempt:
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
         self._own("finish", lambda ids: queue.finish(*ids, ending.outcome, ending.error))
+        self._forget_upload()
         return ending.outcome
 
     def _compute(self, held: contextlib.ExitStack) -> Ending:
@@ -160,6 +161,10 @@ class _Attempt:
             def fetch(dest: Path, item: queue.ClaimInput = item) -> None:
                 self._patiently(lambda: fetch_manifest(self.house.store, item.prefix, item.manifest, dest, only))
 
+            if item.field == "upload":  # read once, and nothing of it is to stay
+                fetch(self.folder / item.field)
+                inputs[item.field] = [{"path": str(self.folder / item.field), "key": item.key}]
+                continue
             name = f"{item.artifact_id}-result" if only else item.artifact_id
             path = held.enter_context(self.house.cache.hold(name, fetch))
             inputs.setdefault(item.field, []).append({"path": str(path), "key": item.key})
@@ -233,6 +238,18 @@ class _Attempt:
             self.house.store.delete(checkpoint["prefix"])
         except Exception as error:  # garbage collection will
             self.log.warning("an old checkpoint could not be removed", error=str(error))
+
+    def _forget_upload(self) -> None:
+        """What an import job has refused for good is removed: its row, then its file."""
+        sha256 = self.claim.params.get("upload")
+        if sha256 is None:
+            return
+        try:
+            prefix = uploads.forget(self.house.engine, self.claim.project_id, sha256)
+            if prefix is not None:
+                self.house.store.delete(prefix)
+        except Exception as error:  # garbage collection will
+            self.log.warning("an upload could not be removed", error=str(error))
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Do what needs the store, again for as long as that is out of reach and the job ours. Raises Lost, _Told."""

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
-from robxfer_core.client.download import inside
+from robxfer_core.client.download import download_files, inside
 from robxfer_core.ledger import artifacts, queue, workers
 from robxfer_core.spec.jobs import KINDS
 
@@ -259,12 +259,11 @@ def test_the_client_takes_no_file_that_differs_and_none_outside(service: Any, sm
     service.submit(small(seeds=(0,)))
     claim = service.claim()
     service.publish(claim, {"a.bin": b"good"})
-    stored = next(Path(service.settings.data_dir / "store").rglob("a.bin"))
-    stored.write_bytes(b"evil")
     with service.client() as client:
         artifact = client.datasets().artifacts.items[0]
-        with pytest.raises(DownloadError, match=r"a[.]bin"):
-            client.download(artifact.id, tmp_path / "out")
+        other = [file.model_copy(update={"sha256": "0" * 64}) for file in artifact.files]
+        with pytest.raises(DownloadError, match=r"a[.]bin"), httpx2.Client(base_url=service.url) as http:
+            download_files(http, artifact.model_copy(update={"files": other}), tmp_path / "out", lambda *_: None)
     assert list((tmp_path / "out").iterdir()) == []
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
@@ -295,7 +294,7 @@ def test_lists_say_what_there_is(service: Any, small: Spec) -> None:
     assert train["epochs"].default == 30
     assert train["threat"].default == {"norm": "l2", "eps": 0.0}
     assert "random start" in train["epochs"].meaning
-    assert kinds["train"].takes["init"] == ["train"]
+    assert kinds["train"].takes["init"] == ["train", "import_model"]
     assert kinds["train"].json_schema["properties"]["ema"]
 
 

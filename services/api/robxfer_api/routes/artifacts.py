@@ -1,5 +1,7 @@
 """Artifacts: the manifest, and each file by a signed link or streamed."""
 
+import logging
+from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -8,9 +10,9 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from robxfer_api.access import Reader, Submitter
 from robxfer_api.answers import artifact_view
-from robxfer_api.context import Ctx, Id
-from robxfer_api.problems import Refused, not_found
-from robxfer_core.artifacts import Missing
+from robxfer_api.context import Context, Ctx, Id
+from robxfer_api.problems import DAMAGED, Refused, not_found
+from robxfer_core.artifacts import Corrupt, Missing, checked
 from robxfer_core.ledger import artifacts
 from robxfer_core.spec.wire import ArtifactView
 
@@ -24,6 +26,7 @@ SHOWN = {
 }
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
 
@@ -66,11 +69,37 @@ def file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotated[s
     signed = ctx.store.sign(name, base, SIGNED_S)
     if signed is not None:
         return RedirectResponse(signed, 307)
+    return StreamingResponse(
+        _begun(ctx, name, entry, f"the file {path} of the artifact {id}"), headers=_headers(entry, base, etag)
+    )
+
+
+def read_whole(ctx: Context, found: artifacts.Artifact, path: str) -> bytes:
+    """A small file of an artifact. Raises Refused where it is not there or not as its manifest says."""
+    entry = next(each for each in found.manifest["files"] if each["path"] == path)
+    return b"".join(_begun(ctx, f"{found.prefix}/{path}", entry, f"the file {path} of the artifact {found.id}"))
+
+
+def _begun(ctx: Context, name: str, entry: dict[str, Any], called: str) -> Iterator[bytes]:
+    """A file's pieces, verified as they come. What is wrong with the first is Refused; later, the answer breaks off."""
     try:
-        pieces = ctx.store.stream(name)
+        pieces = checked(ctx.store.stream(name), entry, name)
+        first = next(pieces, b"")
     except Missing:
-        raise Refused(404, f"The store has no longer the file {path} of the artifact {id}.") from None
-    return StreamingResponse(pieces, headers=_headers(entry, base, etag))
+        raise Refused(404, f"The store has no longer {called}.") from None
+    except Corrupt as error:
+        log.error("%s", error)
+        raise Refused(500, f"The store has {called} damaged: it is not what its manifest says.", type=DAMAGED) from None
+
+    def rest() -> Iterator[bytes]:
+        yield first
+        try:
+            yield from pieces
+        except Corrupt as error:
+            log.error("%s; the download was broken off", error)
+            raise
+
+    return rest()
 
 
 def _headers(entry: dict[str, Any], base: str, etag: str) -> dict[str, str]:

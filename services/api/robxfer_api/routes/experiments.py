@@ -12,10 +12,10 @@ from robxfer_api.answers import experiment_row, experiment_view
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
+from robxfer_api.routes.artifacts import read_whole
 from robxfer_api.stream import stream
-from robxfer_core.artifacts import Missing
 from robxfer_core.cost import Cost, Measured, estimate
-from robxfer_core.ledger import artifacts, experiments, figures, jobs, workers
+from robxfer_core.ledger import artifacts, experiments, figures, jobs, uploads, workers
 from robxfer_core.plan import Catalog, Plan, make_plan
 from robxfer_core.spec.datasets import scan
 from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, PlanView, Submitted
@@ -50,6 +50,7 @@ def plan(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
     """What submitting the spec would compute, without storing or running anything."""
     experiment, catalog = spec.read(), _catalog(ctx)
     planned = make_plan(experiment, catalog)
+    uploads.check(ctx.engine, caller.project, planned)
     states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in planned.nodes])
     return plan_view(experiment.name, planned, states, _cost(ctx, planned, states), catalog)
 
@@ -123,10 +124,7 @@ def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
     if member.artifact_id is None or member.state != "done":
         raise Refused(404, _why_not(ctx, caller.project, member), type=NOT_YET, title="The report is not there yet")
     artifact = artifacts.get(ctx.engine, caller.project, member.artifact_id)
-    try:
-        data = b"".join(ctx.store.stream(f"{artifact.prefix}/report.json"))
-    except Missing:
-        raise Refused(404, f"The store has no longer the file report.json of the artifact {artifact.id}.") from None
+    data = read_whole(ctx, artifact, "report.json")
     return Response(data, media_type="application/json")
 
 

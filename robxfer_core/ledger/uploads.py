@@ -1,0 +1,115 @@
+"""Uploads: files that were handed in, each content once a project, for import jobs to read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, select
+
+from robxfer_core.plan import Plan
+from robxfer_core.spec.errors import Problem, SpecError, place, show
+
+from .engine import insert as insert_or
+from .engine import now, read, write
+from .tables import jobs, uploads
+
+IMPORTS = ("import_dataset", "import_model")
+"""Kinds of jobs that read an upload, named by its sha256 in their parameter `upload`."""
+FILE = "upload"
+"""What the file is called in the store and in the job's folder, whatever its sender calls it."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    id: str
+    project_id: str
+    sha256: str
+    bytes: int
+    created_at: float
+    created_by: str | None
+
+    @property
+    def prefix(self) -> str:
+        """Where it is in the store."""
+        return prefix_of(self.project_id, self.id)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return {"files": [{"path": FILE, "size": self.bytes, "sha256": self.sha256}]}
+
+
+def prefix_of(project_id: str, upload_id: str) -> str:
+    return f"{project_id}/uploads/{upload_id}"
+
+
+def add(
+    engine: Engine, project_id: str, upload_id: str, sha256: str, size: int, created_by: str | None = None
+) -> Upload:
+    """Remember a file that is whole in the store. Of the same content twice, the first stays and is returned."""
+    with write(engine) as connection:
+        put = insert_or(connection, uploads).values(
+            id=upload_id,
+            project_id=project_id,
+            sha256=sha256,
+            bytes=size,
+            created_at=now(),
+            created_by=created_by,
+        )
+        connection.execute(put.on_conflict_do_nothing(index_elements=["project_id", "sha256"]))
+        return _all(connection, project_id, [sha256])[sha256]
+
+
+def find(connection: Connection, project_id: str, kind: str, params: dict[str, Any]) -> Upload | None:
+    """The upload that a job of this kind and with these parameters reads, if it does and it is there."""
+    if kind not in IMPORTS:
+        return None
+    return _all(connection, project_id, [params["upload"]]).get(params["upload"])
+
+
+def check(engine: Engine, project_id: str, plan: Plan) -> None:
+    """Raise SpecError where an import job of the plan names an upload that the project does not have.
+
+    One that is done already needs it no more.
+    """
+    with read(engine) as connection:
+        hold(connection, project_id, plan)
+
+
+def hold(connection: Connection, project_id: str, plan: Plan) -> None:
+    """As `check`; uploads that are there stay until the transaction ends."""
+    named = [node for node in plan.nodes if node.kind in IMPORTS]
+    found = _all(connection, project_id, [node.params["upload"] for node in named]) if named else {}
+    lacking = {node.key: node for node in named if node.params["upload"] not in found}
+    if not lacking:
+        return
+    done = select(jobs.c.key).where(jobs.c.project_id == project_id, jobs.c.key.in_(lacking), jobs.c.state == "done")
+    for key in connection.scalars(done):
+        del lacking[key]
+    if lacking:
+        takes = "the sha256 of a file that was uploaded to this project (POST /v1/datasets or /v1/models)"
+        places = {place(("jobs", node.name.partition("[")[0], "upload")): node for node in lacking.values()}
+        raise SpecError([Problem(at, show(node.params["upload"]), takes) for at, node in places.items()])
+
+
+def forget(engine: Engine, project_id: str, sha256: str) -> str | None:
+    """Drop an upload all of whose import jobs have failed or were cancelled. Returns where it is in the store.
+
+    None, and nothing is dropped, where it is not there or a job may still read it.
+    """
+    mine = (uploads.c.project_id == project_id, uploads.c.sha256 == sha256)
+    with write(engine) as connection:
+        row = connection.execute(select(uploads.c.id).where(*mine).with_for_update()).one_or_none()
+        if row is None:
+            return None
+        needed = select(jobs.c.params).where(
+            jobs.c.project_id == project_id, jobs.c.kind.in_(IMPORTS), jobs.c.state.not_in(("failed", "cancelled"))
+        )
+        if any(params["upload"] == sha256 for params in connection.scalars(needed)):
+            return None
+        connection.execute(delete(uploads).where(*mine))
+    return prefix_of(project_id, row.id)
+
+
+def _all(connection: Connection, project_id: str, sha256: list[str]) -> dict[str, Upload]:
+    query = select(uploads).where(uploads.c.project_id == project_id, uploads.c.sha256.in_(sha256))
+    rows = connection.execute(query.order_by(uploads.c.id).with_for_update(read=True, key_share=True))
+    return {row.sha256: Upload(**row._mapping) for row in rows}

@@ -1,0 +1,197 @@
+"""Kind `import_model`: uploaded weights, checked, become the artifact that `train` leaves."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from robxfer_core.science import models
+from robxfer_core.science.models.files import blank, check_fit, fill
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.spec.archs import CHANNELS, LAYOUTS, representation
+from robxfer_core.spec.datasets import MOMENTS
+from robxfer_core.spec.jobs import ImportModel
+
+from .archive import ZIP, open_zip
+from .dataset import upload
+from .refusal import BadUpload
+
+HEADER_BYTES = 16 << 20
+"""Of a .safetensors file: names and shapes."""
+SLACK = 4
+"""How many times as large as its weights a checkpoint may be: an optimiser keeps two more copies."""
+CLASSES = 100_000
+PICKLE = b"\x80\x02"
+PREFIXES = ("module.", "model.")
+HEADS = ("head.", "fc.", "linear.")
+
+
+def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Leave model.safetensors and model.json of the uploaded weights. Raises BadUpload, which says what is wrong."""
+    path = upload(inputs)
+    _check_size(path, spec)
+    stored = _read(path)
+    tensors = _named(stored)
+    classes, channels = _shape_of(tensors, spec)
+    mean, std = _moments(stored, spec, channels)
+    network = blank(spec.arch, classes, channels, spec.side or 0)
+    for name, wanted in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # a count that only training reads; older files lack it
+            tensors.setdefault(name, torch.zeros_like(wanted, device="cpu"))
+    try:
+        check_fit(network, {name: _like(tensor) for name, tensor in tensors.items()})  # before any is copied
+        fill(network, {name: _plain(tensor) for name, tensor in tensors.items()}, mean, std)
+    except models.BadModel as error:
+        raise BadUpload("the weights", str(error), f"those of {spec.arch.name} of width {spec.arch.width:g}") from error
+    _check_numbers(network, spec)
+    run.log(f"{spec.arch.name} of {classes} classes, {channels} channels")
+    return {"model": models.save(network, run.out, threat=spec.threat, seed=spec.seed, epochs=None)}
+
+
+def _check_size(path: Path, spec: ImportModel) -> None:
+    needs = 4 * sum(tensor.numel() for tensor in blank(spec.arch, 1000, 3, spec.side or 0).state_dict().values())
+    most = SLACK * needs + HEADER_BYTES
+    if path.stat().st_size > most:
+        takes = f"at most {most}, {SLACK} times the weights of {spec.arch.name} of width {spec.arch.width:g}"
+        raise BadUpload("the file", f"{path.stat().st_size} bytes", takes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's state dict, as it names things. No code in it is run, whatever it is."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        if head[:4] in ZIP:
+            _check_stored(path)
+            return _torch(path)
+        if head[:2] == PICKLE:
+            return _torch(path)
+        length = int.from_bytes(head[:8], "little")
+        if len(head) < 16 or head[8:9] != b"{":
+            raise BadUpload("the file", f"bytes that begin with {head[:8].hex(' ')}", "a .safetensors or PyTorch file")
+        if length > HEADER_BYTES:
+            raise BadUpload("the header", f"{length} bytes", f"at most {HEADER_BYTES}")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise BadUpload("the file", f"a broken one ({error})", "a .safetensors file") from error
+
+
+def _check_stored(path: Path) -> None:
+    # PyTorch stores without compression; its reader would inflate whatever it is told to.
+    with path.open("rb") as file:
+        try:
+            with open_zip(file) as archive:
+                packed = [each for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]
+        except zipfile.BadZipFile as error:
+            raise BadUpload("the file", f"a broken one ({error})", "a PyTorch file") from error
+    if packed:
+        raise BadUpload(packed[0].orig_filename, "compressed weights", "a file as torch.save writes it")
+
+
+def _torch(path: Path) -> dict[str, Any]:
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile pickle makes the reader raise anything; it runs none of it
+        reason = " ".join(str(error).split())[:400]
+        takes = "a state dict of tensors: others are never unpickled, since a pickle can run any code"
+        raise BadUpload("the file", f"what weights_only refuses ({type(error).__name__}: {reason})", takes) from error
+    for field in ("state_dict", "model"):
+        if isinstance(stored, Mapping) and isinstance(stored.get(field), Mapping):
+            stored = stored[field]
+    if not isinstance(stored, Mapping) or not all(isinstance(name, str) for name in stored):
+        raise BadUpload("the file", f"a {type(stored).__name__}", "a state dict, plain or under state_dict or model")
+    return dict(stored)
+
+
+def _named(stored: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors by our names: the body's under `body.`, the classifier's under `head.`."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        plain = name
+        while plain.startswith(PREFIXES):
+            plain = plain.split(".", 1)[1]
+        # The robustness library keeps every weight twice, and the normalisation beside them.
+        if plain.startswith(("attacker.", "normalizer.", "normalize.")):
+            continue
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise BadUpload(name, f"a {type(tensor).__name__} that is no plain tensor", "dense tensors")
+        head = next((prefix for prefix in HEADS if plain.startswith(prefix)), None)
+        if head is not None:
+            plain = "head." + plain.removeprefix(head)
+        elif not plain.startswith("body."):
+            plain = f"body.{plain}"
+        if plain in found:
+            raise BadUpload(name, "a second tensor of that place", "each weight once")
+        found[plain] = tensor
+    return found
+
+
+def _shape_of(tensors: Mapping[str, Tensor], spec: ImportModel) -> tuple[int, int]:
+    """Classes, by the head, and channels, by the first convolution."""
+    first = "body.conv1.weight" if LAYOUTS[spec.arch.name].stem != "none" else "body.layer1.0.conv1.weight"
+    lacking = [name for name in ("head.weight", first) if name not in tensors]
+    if lacking:
+        got = f"no {lacking[0].removeprefix('body.')} among {len(tensors)} tensors"
+        raise BadUpload("the weights", got, f"those of {spec.arch.name}, with a head named fc, linear or head")
+    head, stem = tensors["head.weight"].shape, tensors[first].shape
+    if len(head) != 2 or not 2 <= head[0] <= CLASSES or head[1] != representation(spec.arch):
+        takes = (
+            f"[2 to {CLASSES} classes, {representation(spec.arch)}] for {spec.arch.name} of width {spec.arch.width:g}"
+        )
+        raise BadUpload("head.weight", str(list(head)), takes)
+    if len(stem) != 4 or stem[1] not in CHANNELS:
+        raise BadUpload(first.removeprefix("body."), str(list(stem)), "a convolution of images of 1 or 3 channels")
+    return head[0], stem[1]
+
+
+def _moments(stored: Mapping[str, Any], spec: ImportModel, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and std that the network normalises by: as the spec says, else as the file does."""
+    if spec.mean is not None and spec.std is not None:
+        given = spec.mean, spec.std
+    elif spec.dataset is not None:
+        given = MOMENTS[spec.dataset]
+    else:
+        given = _in_file(stored)
+    if given is None:
+        raise BadUpload("mean and std", "nothing, and the file has none", "mean and std, or dataset")
+    mean, std = given
+    if len(mean) != channels or len(std) != channels or not min(std) > 0:
+        raise BadUpload(
+            "mean and std", f"{mean} and {std}", f"{channels} of each, a channel of the images, std above 0"
+        )
+    return mean, std
+
+
+def _in_file(stored: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    found = {}
+    for name, tensor in stored.items():
+        if isinstance(tensor, Tensor) and "normalizer.new_" in name and tensor.numel() <= 3:
+            found[name.rpartition("new_")[2]] = tensor.flatten().tolist()
+    return (found["mean"], found["std"]) if {"mean", "std"} <= found.keys() else None
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype, device="meta")
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """float32, whatever the precision that it was stored in; a count as it is."""
+    return tensor.detach().to(torch.float32).contiguous() if tensor.is_floating_point() else tensor
+
+
+def _check_numbers(network: models.Network, spec: ImportModel) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise BadUpload(name, "NaN or infinity", "finite weights")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise BadUpload(name, "a variance below 0", "variances of 0 or more")
+    side = spec.side or 0
+    with torch.no_grad():
+        logits = network(torch.linspace(0, 1, 2 * network.channels * side**2).view(2, network.channels, side, side))
+    if not bool(logits.isfinite().all()):
+        raise BadUpload("the weights", "outputs that are not finite", "a network that computes")
