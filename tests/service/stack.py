@@ -45,8 +45,11 @@ class Stack:
     ) -> str:
         """Submit a data set and a training on it (of no epochs: the data set alone), and ring. The experiment's id."""
         train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": epochs, **more}
-        made = {"digits": DIGITS} | ({"model": train} if epochs else {})
-        spec: dict[str, Any] = {"name": "test", "run": run or {}, "jobs": made}
+        return self.ask({"digits": DIGITS} | ({"model": train} if epochs else {}), project, run)
+
+    def ask(self, wanted: dict[str, Any], project: str = "default", run: dict[str, Any] | None = None) -> str:
+        """Submit jobs as a spec says them, and ring. The experiment's id."""
+        spec: dict[str, Any] = {"name": "test", "run": run or {}, "jobs": wanted}
         plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
         submission = experiments.submit(self.engine, project, spec, plan)
         bell.ring(self.settings, submission.queues_ready)

@@ -76,6 +76,7 @@ class ChildRun(Run):
         self.say(metric=[name, step, float(value)])
 
     def log(self, line: str) -> None:
+        print(line, flush=True)  # so that it is among the last lines of one that fails
         self.say(log=line)
 
     def checkpoint_due(self) -> bool:

@@ -28,7 +28,7 @@ def judge(code: int, end: dict[str, Any] | None, reason: str | None, kills: int,
     if end is not None and end["outcome"] == "succeeded":
         return Ending("succeeded")
     if reason is not None:
-        return Ending(reason)
+        return told(reason, output)
     if end is not None:
         return Ending(end["outcome"], _with_tail(end["error"], output) if end.get("error") else None)
     if code >= 0:
@@ -38,6 +38,13 @@ def judge(code: int, end: dict[str, Any] | None, reason: str | None, kills: int,
     error = {"class": "Killed", "message": f"the process was ended by {_signal_name(-code)}"}
     starved = code == -signal.SIGKILL and memory_kills() > kills
     return Ending("out_of_memory" if starved else "failed", _with_tail(error, output))
+
+
+def told(reason: str, output: Path) -> Ending:
+    """The ending of an attempt that was told to stop. A deadline that was passed is an error of the job's."""
+    if reason != "timed_out":
+        return Ending(reason)
+    return Ending(reason, _with_tail({"class": "TimedOut", "message": "it took longer than its deadline_s"}, output))
 
 
 def memory_kills() -> int:
@@ -52,7 +59,9 @@ def memory_kills() -> int:
 def _with_tail(error: dict[str, Any], output: Path) -> dict[str, Any]:
     """The error with the last lines that the process printed, if it printed any."""
     try:
-        text = output.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return error
     lines = text.splitlines()[-TAIL_LINES:]

@@ -22,7 +22,7 @@ from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import Settings
 
 from .cache import Cache
-from .ending import Ending, judge, memory_kills
+from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child, ForkServer
 from .lease import Lease, Lost
 from .talk import Talk
@@ -84,7 +84,7 @@ class _Attempt:
         self, house: House, claim: queue.Claim, slot: Slot, lease: Lease, folder: Path, log: FilteringBoundLogger
     ) -> None:
         self.house, self.claim, self.slot, self.lease = house, claim, slot, lease
-        self.folder, self.out, self.log = folder, folder / "out", log
+        self.folder, self.out, self.output, self.log = folder, folder / "out", folder / "output.txt", log
         self.prefix = queue.prefix_of(claim.project_id, claim.job_id, claim.attempt)
         self.deadline = time.monotonic() + claim.deadline_s
         self.checkpoint: dict[str, Any] | None = claim.checkpoint
@@ -100,8 +100,8 @@ class _Attempt:
                 return ending.outcome
         except Lost:
             raise
-        except _Told as told:
-            ending = Ending(str(told))
+        except _Told as reason:
+            ending = told(str(reason), self.output)
         except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
@@ -116,7 +116,7 @@ class _Attempt:
         self.lease.check()
         reason = self._reason()
         if reason is not None:
-            return Ending(reason)
+            return told(reason, self.output)
         job = self.folder / "job.json"
         job.write_text(json.dumps(self._job(inputs, resume)))
         kills = memory_kills()
@@ -126,7 +126,7 @@ class _Attempt:
             self.lease.feed(child)
             talk = Talk(self.house.settings.flush_s, self._note, self.lease.progress, self._checkpoint)
             reason = self._follow(child, talk)
-            return judge(child.wait(), talk.end, reason, kills, self.folder / "output.txt")
+            return judge(child.wait(), talk.end, reason, kills, self.output)
         finally:
             self.lease.feed(None)
             child.kill(signal.SIGKILL, group=True)
