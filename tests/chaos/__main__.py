@@ -1,6 +1,7 @@
 """`python -m tests.chaos --rounds N`: one JSON line at the end; exit status 1 where anything was lost or left over."""
 
 import argparse
+import contextlib
 import json
 import random
 import shutil
@@ -11,6 +12,8 @@ import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import stamina
 
 from robxfer_core.artifacts import open_store
 from robxfer_core.client import ApiError, Client, Unreachable
@@ -37,6 +40,7 @@ def main() -> int:
     asked.add_argument("--unfenced", action="store_true", help="without the fence's condition, to see the suite fail")
     asked.add_argument("--keep", action="store_true", help="keep the folder with its logs")
     options = asked.parse_args()
+    stamina.instrumentation.set_on_retry_hooks([])  # it would say on stdout how often the service was away
     folder = Path(tempfile.mkdtemp(prefix="robxfer-chaos-"))
     try:
         result = run(folder, options)
@@ -71,7 +75,7 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 stack.mend()
                 left = servers.until(lambda: few(client, accepted, BACKLOG), END_S)
                 say(f"round {number}: {', '.join(f.victim for f in planned)}; {left} experiments run")
-            settled = all_ended(client, accepted)
+            wait_for_the_end(client, accepted)
         orphans = children_left(stack)
         stack.mend()
         counted = count(engine, open_store(stack.settings.store_url, stack.settings), accepted)
@@ -93,7 +97,6 @@ def run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "kills": dict(sorted(faults.kills.items())),
         "accepted": len(accepted),
         "ended": len(accepted) - len(counted.lost),
-        "settled": settled,
         "states": counted.states,
         "attempts": counted.outcomes,
         "fallen": len(stack.fallen),
@@ -130,13 +133,11 @@ def few(client: Client, accepted: list[str], limit: int) -> str | None:
     return str(running) if running <= limit else None
 
 
-def all_ended(client: Client, accepted: list[str]) -> bool:
-    for each in accepted:
-        try:
+def wait_for_the_end(client: Client, accepted: list[str]) -> None:
+    """Until all have ended, or for so long that they are lost."""
+    with contextlib.suppress(AssertionError):
+        for each in accepted:
             servers.until(lambda id=each: ended(client, id), END_S, 0.3)
-        except AssertionError:
-            return False
-    return True
 
 
 def ended(client: Client, id: str) -> bool:
