@@ -1,10 +1,12 @@
 """The whole way on real servers: PostgreSQL, a Redis-protocol broker and S3, by their URLs alone."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,13 @@ from robxfer_core.settings import Settings
 from . import servers, tiny
 
 pytestmark = pytest.mark.servers
+
+
+def collect(environment: dict[str, str], *words: str) -> list[dict[str, Any]]:
+    """What a collection of all that is not needed this very moment says."""
+    command = [sys.executable, "-m", "robxfer_cli.main", "gc", "--older-than", "0", "--json", *words]
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    return [json.loads(line) for line in said.stdout.splitlines()]
 
 
 def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_path: Path):
@@ -53,6 +62,14 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
                 made = next(node for node in ended.nodes if node.kind == "report")
                 files = client.download(str(made.artifact_id), tmp_path / "out")
                 assert {file.name for file in files} >= {"report.json", "figure3.png", "report.html"}
+
+                client.pin(str(made.artifact_id))
+                told, done, after = (collect(own, *words) for words in (["--dry-run"], [], []))
+                assert told[:-1] == done[:-1]
+                assert {line["reason"] for line in done[:-1]} == {"artifact"}
+                assert len(done) == len(ended.nodes)  # all but the report, and the line that sums up
+                assert [line.get("removed") for line in after] == [{}]
+                assert client.report(asked.id) == report
         finally:
             api.terminate()
             api.wait(30)
