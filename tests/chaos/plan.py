@@ -51,7 +51,7 @@ def _fault(rng: random.Random, victim: str) -> Fault:
 
 
 def draw_experiment(rng: random.Random, number: int) -> bytes:
-    """A spec, JSON: a chain of every kind of job, or some trainings at once. Its jobs are its own."""
+    """A spec, JSON, of jobs of its own: a chain of every kind, or trainings at once, one of them by two processes."""
     digits = {"kind": "dataset", "name": "digits", "max_train": 300, "max_test": 100, "seed": number}
     train = {
         "kind": "train",
@@ -61,9 +61,11 @@ def draw_experiment(rng: random.Random, number: int) -> bytes:
         "seed": number,
     }
     attack = {"steps": 5}
+    run = {"retries": {"failed": 20, "timed_out": 20, "out_of_memory": 20, "lost": 100}, "backoff_s": 0.2}
     jobs: dict[str, Any] = {"digits": digits, "model": train}
     if number % 2:
-        jobs["model"] = train | {"matrix": {"seed": [3 * number, 3 * number + 1, 3 * number + 2]}}
+        jobs["model"] = train | {"matrix": {"seed": [3 * number, 3 * number + 1]}}
+        jobs["pair"] = train | {"seed": 3 * number + 2, "run": {"gpus": 2} | run}
     else:
         jobs |= {
             "score": {
@@ -78,5 +80,4 @@ def draw_experiment(rng: random.Random, number: int) -> bytes:
                 "kind": "transfer", "features": "seen", "epochs": 5, "tune_lr": [0.1], "tune_weight_decay": [0.0]
             },
         }  # fmt: skip
-    run = {"retries": {"failed": 20, "timed_out": 20, "out_of_memory": 20, "lost": 100}, "backoff_s": 0.2}
     return json.dumps({"name": f"chaos-{number}", "run": run, "jobs": jobs}).encode()

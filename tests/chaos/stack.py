@@ -19,6 +19,7 @@ from .worker import HOLDS, UNFENCED
 
 HURRIED = {
     "slots": 2,
+    "queues": ["cpu", "cpu2"],
     "lease_s": 3.0,
     "wanted_s": 0.3,
     "flush_s": 0.3,
