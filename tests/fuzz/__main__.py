@@ -18,6 +18,7 @@ import structlog
 import yaml
 
 from robxfer_core.client import Client
+from robxfer_core.ledger import tokens
 from tests.service.api.conftest import Service, served, spec
 from tests.service.killable import postgresql
 from tests.service.servers import free_ports
@@ -27,7 +28,7 @@ MANY = {"rate_per_minute": 1_000_000, "failures_per_minute": 1_000_000}  # or mo
 
 
 def fill(service: Service, client: Client) -> dict[str, list[str]]:
-    """Experiments in three states, with jobs and artifacts. The ids of each."""
+    """Experiments in three states, with jobs and artifacts, and tokens. The ids of each."""
 
     def submit(name: str, *seeds: int) -> str:
         return client.submit(yaml.safe_dump(spec(name, seeds, labels={"of": "fuzz"})).encode(), "yaml", name).id
@@ -38,8 +39,10 @@ def fill(service: Service, client: Client) -> dict[str, list[str]]:
     client.cancel(cancelled)
     views = [client.get(each) for each in (done, cancelled, running)]
     nodes = [node for view in views for node in view.nodes]
+    others = [tokens.create(service.engine, "default", f"other-{n}", "read")[0].id for n in range(3)]
     return {
         "done": [done],
+        "tokens": others,
         "experiments": [view.id for view in views],
         "jobs": [node.job_id for node in nodes],
         "artifacts": [node.artifact_id for node in nodes if node.artifact_id],

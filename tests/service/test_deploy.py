@@ -207,6 +207,7 @@ def test_from_an_empty_host_to_a_trained_model(host: Host, tmp_path: Path):
             node = next(each for each in client.get(asked.id).nodes if each.name == "model")
             files = client.download(str(node.artifact_id), tmp_path / "out")
             assert "model.json" in {each.name for each in files}
+        assert not (host.folder / "api/volume").exists()  # its container could not write there
 
 
 def _bearer(token: str) -> dict[str, str]:
