@@ -4,7 +4,7 @@ import random
 import threading
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, insert, select, update
 
 from robxfer_core.ledger import events, experiments, queue
 from robxfer_core.ledger.engine import Conflict, read, write
@@ -99,12 +99,32 @@ def test_claims_never_exceed_the_quota_nor_take_a_job_twice(ledger, together):
     assert most <= quota
 
 
-def test_quota_is_reached_and_not_passed_by_claims_at_one_moment(ledger, together):
-    ledger.submit({f"j{i}": () for i in range(12)})
+def test_each_project_reaches_its_own_quota_by_claims_at_one_moment(ledger, together):
+    """Of several queues at once: a quota is the project's, and what one holds back is another's to take."""
+    quotas = {"default": 3, "small": 1, "free": None}
     with write(ledger.engine) as connection:
-        connection.execute(update(projects).values(quota=3))
-    claims = together(*[lambda w=f"w{i}": queue.claim(ledger.engine, w, ["cpu"], 600, "cpu") for i in range(8)])
-    assert sum(claim is not None for claim in claims) == 3
+        connection.execute(insert(projects), [{"id": name, "name": name} for name in quotas if name != "default"])
+        for name, quota in quotas.items():
+            connection.execute(update(projects).where(projects.c.id == name).values(quota=quota))
+    for name in quotas:
+        for queue_name in ("cpu", "gpu"):
+            graph = {f"{queue_name}{i}": () for i in range(6)}
+            experiments.submit(ledger.engine, name, {"name": "x"}, ledger.plan(graph, queue=queue_name))
+
+    def running():
+        with read(ledger.engine) as connection:
+            busy = select(jobs.c.project_id, func.count()).where(jobs.c.state == "running").group_by(jobs.c.project_id)
+            return dict(connection.execute(busy).all())
+
+    def claim(worker, queue_name):
+        return queue.claim(ledger.engine, worker, [queue_name], 600, "cpu")
+
+    for _ in range(4):
+        moves = [lambda w=f"w{i}": claim(w, "cpu" if int(w[1:]) % 2 else "gpu") for i in range(20)]
+        claims = [each for each in together(*moves) if each is not None]
+        assert len({each.job_id for each in claims}) == len(claims)
+        assert running() == {"default": 3, "small": 1, "free": 12}
+        assert all(together(*[lambda one=one: ledger.finish(one, "preempted") for one in claims]))
 
 
 def test_an_expired_lease_is_swept_while_its_worker_publishes(ledger, together):

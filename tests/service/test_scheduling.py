@@ -1,8 +1,11 @@
 """Which worker takes which job, and jobs of several devices: ranks that compute as one, and end as one."""
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -61,6 +64,19 @@ def test_two_processes_end_a_training_as_one_does(stack, worker):
         one, two = made
         for name, value in one.items():
             torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_an_error_of_a_rank_is_that_of_the_job(stack, worker):
+    experiment = stack.submit(epochs=1, seed=2, run={**PAIR, "queue": "later", "retries": 0})
+    job = stack.job(experiment)
+    with write(stack.engine) as connection:  # a plan would have refused it
+        broken = job.params | {"arch": job.params["arch"] | {"input_size": 3}}
+        connection.execute(jobs.update().where(jobs.c.key == job.key).values(params=broken, queue="cpu2"))
+        connection.execute(jobs.update().where(jobs.c.kind == "dataset").values(queue="cpu"))
+    assert stack.ended(experiment) == "failed"
+    error = stack.job(experiment).error
+    assert (error["class"], error["rank"]) in {("ValidationError", 0), ("ValidationError", 1)}
+    assert any("kinds.py" in line for line in error["trace"])
 
 
 def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_number(stack):
@@ -151,3 +167,31 @@ def folder_of(pid: str) -> str:
         return os.readlink(f"/proc/{pid}/cwd")
     except OSError:  # it has ended
         return ""
+
+
+def test_a_gpu_is_locked_whatever_others_it_is_used_with(tmp_path):
+    """One who takes GPUs 0 and 1 has 0 and waits for 1, which another holds alone; then it has both, while it lives."""
+
+    def free(gpu: int) -> bool:
+        with open(tmp_path / f"robxfer-gpu-{gpu}.lock", "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    code = "import sys; from robxfer_worker.child import lock_gpus; lock_gpus([1, 0]); print(); sys.stdin.read()"
+    with open(tmp_path / "robxfer-gpu-1.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        both = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        until(lambda: not free(0))
+    assert both.stdout is not None
+    assert both.stdout.readline() == b"\n"  # it waited no longer than until the other was done
+    assert (free(0), free(1)) == (False, False)
+    both.communicate()
+    assert (free(0), free(1)) == (True, True)

@@ -130,20 +130,22 @@ def _settle(job: dict[str, Any]) -> None:
         return
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job["gpus"]))
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what makes cuBLAS deterministic
-    for gpu in sorted(job["gpus"]):  # in one order: no two jobs can wait for each other
-        _lock_gpu(gpu)
+    lock_gpus(job["gpus"])
 
 
-def _lock_gpu(gpu: int) -> None:
-    # Processes that this one starts inherit the descriptor: the GPU is taken until the last of them has ended, so that
-    # an orphan's GPU is not used again.
-    path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{gpu}.lock"
-    try:
-        fd = os.open(path, os.O_RDONLY)  # that of another user can be locked, but not be written to
-    except FileNotFoundError:
-        fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    os.set_inheritable(fd, True)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+def lock_gpus(gpus: list[int]) -> None:
+    """Hold the locks of GPUs, each its own, until this process and all that inherit from it have ended.
+
+    So an orphan's GPU is not used again. Waits for whoever holds one; in one order, so that no two wait for each other.
+    """
+    for gpu in sorted(gpus):
+        path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{gpu}.lock"
+        try:
+            fd = os.open(path, os.O_RDONLY)  # that of another user can be locked, but not be written to
+        except FileNotFoundError:
+            fd = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        os.set_inheritable(fd, True)
+        fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _set_torch(threads: int) -> None:
