@@ -33,9 +33,9 @@ from .queue import prefix_of
 from .settle import wanted
 from .submission import KEPT_S
 from .tables import artifacts, attempts, edges, events, experiments, idempotency, jobs, nodes, uploads, workers
+from .uploads import IMPORTS
 
 DAY_S = 86_400.0
-IMPORTS = ("import_dataset", "import_model")
 ROWS = 5000  # removed in one transaction
 
 

@@ -51,7 +51,6 @@ def submit(
             earlier = _recall(connection, project_id, idempotency, experiment_id)
             if earlier is not None:
                 return Submission(earlier, created=False, queues_ready=[])
-        uploads.hold(connection, project_id, plan)
         _insert_experiment(connection, project_id, experiment_id, spec, created_by)
         distinct = {node.key: node for node in plan.nodes}
         fresh = _insert_jobs(connection, project_id, distinct)
@@ -61,6 +60,7 @@ def submit(
             jobs.c.key.in_(list(distinct)),
             columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue, jobs.c.gpus),
         )
+        uploads.hold(connection, project_id, plan)  # no sooner: an import that is done, and needs none, now stays so
         ids = {row.key: row.id for row in rows}
         new = {row.key for row in rows if row.id == fresh[row.key]}
         _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)

@@ -44,7 +44,7 @@ def prefix_of(project_id: str, upload_id: str) -> str:
 def add(
     engine: Engine, project_id: str, upload_id: str, sha256: str, size: int, created_by: str | None = None
 ) -> Upload:
-    """Remember a file that is whole in the store. Of the same content twice, the first stays and is returned."""
+    """Remember a file that is whole in the store. Of the same content twice, the first stays, as if it came now."""
     with write(engine) as connection:
         put = insert_or(connection, uploads).values(
             id=upload_id,
@@ -54,7 +54,8 @@ def add(
             created_at=now(),
             created_by=created_by,
         )
-        connection.execute(put.on_conflict_do_nothing(index_elements=["project_id", "sha256"]))
+        again = {"created_at": now()}  # it is not collected before the submission that follows
+        connection.execute(put.on_conflict_do_update(index_elements=["project_id", "sha256"], set_=again))
         return _all(connection, project_id, [sha256])[sha256]
 
 

@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,14 @@ from robxfer_core.artifacts import Stored
 from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.ledger import artifacts, collect, experiments, queue
 from robxfer_core.ledger import events as history
+from robxfer_core.ledger import uploads as handed_in
 from robxfer_core.ledger.engine import Unknown, now, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import artifacts as kept_artifacts
 from robxfer_core.ledger.tables import edges, events, idempotency, jobs, metadata, uploads, workers
 from robxfer_core.ledger.tables import experiments as all_experiments
+from robxfer_core.plan import Plan
+from robxfer_core.spec.errors import SpecError
 
 pytestmark = pytest.mark.servers
 
@@ -424,6 +427,40 @@ def test_uploads_go_a_day_after_nobody_needs_them(place):
     assert {f"{name}/upload" for name in (running, wanted, fresh, arriving)} <= place.names()
     with read(ledger.engine) as connection:
         assert set(connection.scalars(select(uploads.c.sha256))) == {"r", "w", "f"}
+
+
+@pytest.mark.parametrize("moment", ["SELECT uploads.id", "DELETE FROM uploads"])
+def test_an_upload_that_is_named_while_it_is_collected(place, moment):
+    ledger, id = place.ledger, new_id("upl")
+    name = place.put(f"default/uploads/{id}/upload")
+    with write(ledger.engine) as connection:
+        values = {"id": id, "project_id": "default", "sha256": "s", "bytes": 4}
+        connection.execute(insert(uploads).values(created_at=now() - 2 * DAY, **values))
+    (node,) = ledger.plan({"s": ()}).nodes
+    plan = Plan((replace(node, kind="import_dataset", params={"name": "s", "upload": "s"}),))
+
+    with amid(ledger, moment, lambda: experiments.submit(ledger.engine, "default", {"name": "x"}, plan)) as result:
+        place.gc()
+        try:
+            result()
+        except SpecError:  # it came too late, and says so
+            assert name not in place.names()
+        else:
+            assert name in place.names()
+            (given,) = ledger.claim().inputs
+            assert given.prefix == f"default/uploads/{id}"
+
+
+def test_an_upload_handed_in_again_stays_for_the_submission_that_follows(place):
+    ledger, id = place.ledger, new_id("upl")
+    name = place.put(f"default/uploads/{id}/upload")
+    handed_in.add(ledger.engine, "default", id, "s", 4)
+    with write(ledger.engine) as connection:
+        connection.execute(update(uploads).values(created_at=now() - 2 * DAY))
+    assert place.gc(dry_run=True) == [("upload", f"default/uploads/{id}")]
+    assert handed_in.add(ledger.engine, "default", new_id("upl"), "s", 4).id == id
+    assert place.gc() == []
+    assert name in place.names()
 
 
 def test_old_history_goes(place):
