@@ -39,6 +39,25 @@ def test_a_wrong_setting_is_named_and_no_other_is_told(monkeypatch: pytest.Monke
     assert "hidden" not in told
 
 
+@pytest.mark.parametrize(
+    ("settings", "code", "told"),
+    [
+        ({}, 2, "run `robxfer migrate`"),
+        ({"DATABASE_URL": "nonsense"}, 2, "ROBXFER_DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"}, 4, "could not go on"),
+    ],
+)
+def test_a_collection_that_cannot_start_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path, settings: dict[str, str], code: int, told: str
+) -> None:
+    monkeypatch.setenv("ROBXFER_DATA_DIR", str(tmp_path))
+    for name, value in settings.items():
+        monkeypatch.setenv(f"ROBXFER_{name}", value)
+    assert exits(monkeypatch, "gc") == code
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert exits(monkeypatch, "gc", "--older-than", "-1") == 2
+
+
 def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("ROBXFER_DATA_DIR", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robxfer_core.settings import Settings
 
 console, errors = Console(markup=False, highlight=False, soft_wrap=True), Console(stderr=True, markup=False)
+WRONG, UNREACHABLE = 2, 4
 DAY_S = 86_400.0
 REASONS = {
     "attempt": "ended, and holds neither an artifact nor the checkpoint to go on from",
@@ -40,16 +41,20 @@ def gc(
     may run at any time. Without --older-than no result goes.
     """
     from minio.error import S3Error
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
     from urllib3.exceptions import HTTPError
 
+    from robxfer_core.artifacts import Unavailable
     from robxfer_core.settings import Settings
 
     try:
         _collect(Settings(), None if older_than is None else older_than * DAY_S, dry_run, as_json)
-    except (OperationalError, S3Error, HTTPError, OSError) as error:
-        errors.print(f"could not go on: {getattr(error, 'orig', error)}", style="red")
-        sys.exit(4)
+    except (ArgumentError, NoSuchModuleError) as error:
+        errors.print(f"ROBXFER_DATABASE_URL: {error}", highlight=False)
+        sys.exit(WRONG)
+    except (OperationalError, S3Error, HTTPError, Unavailable, OSError) as error:
+        errors.print(f"could not go on: {getattr(error, 'orig', error)}", style="red", highlight=False)
+        sys.exit(UNREACHABLE)
 
 
 def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json: bool) -> None:
@@ -61,8 +66,13 @@ def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json
     at = migrate.current(settings.database_url)
     if at != migrate.head():
         errors.print(f"the database is at {at or 'none'}, takes {migrate.head()}: run `robxfer migrate`", style="red")
-        sys.exit(2)
-    engine, store = connect(settings.database_url), open_store(settings.store_url, settings)
+        sys.exit(WRONG)
+    try:
+        store = open_store(settings.store_url, settings)
+    except ValueError as error:
+        errors.print(f"ROBXFER_STORE_URL: {error}", style="red", highlight=False)
+        sys.exit(WRONG)
+    engine = connect(settings.database_url)
     totals: dict[str, Counter[str]] = {}
     try:
         for each in collector.remove(engine, store, older_s, dry_run):
