@@ -238,3 +238,25 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path):
     assert f"robxfer watch {id}" in told
     watched = robxfer(tmp_path, "watch", id)
     assert watched.returncode == 0, watched.stdout + watched.stderr
+
+
+def test_files_of_ones_own_are_imported_or_refused_with_the_reason(tmp_path: Path):
+    for split, count in (("train", 6), ("val", 2)):
+        for name, shade in (("cat", 30), ("dog", 200)):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                (folder / f"{index}.pgm").write_bytes(b"P5 8 8 255\n" + bytes([shade + index]) * 64)
+    done = robxfer(tmp_path, "import-dataset", "pets", "--size", "8", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["job"]["kind"], told["job"]["name"], told["state"]) == ("import_dataset", "pets", "done")
+    assert robxfer(tmp_path, "pull", told["artifact"], "out").returncode == 0
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["classes"] == ["cat", "dog"]
+
+    (tmp_path / "weights.pt").write_bytes(b"<html>not found</html>")
+    refused = robxfer(tmp_path, "import-model", "weights.pt", "--arch", "resnet18", "--dataset", "imagenet")
+    assert refused.returncode == 1
+    assert "a .safetensors or PyTorch file" in refused.stdout.replace("\n", " ")
+    wrong = robxfer(tmp_path, "import-model", "nowhere.pt", "--arch", "resnet18")
+    assert (wrong.returncode, "no such file" in wrong.stderr) == (2, True)

@@ -19,7 +19,7 @@ from rich.console import Console
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire import ExperimentView
 
-from . import admin, operate, retention, show, stack
+from . import admin, imports, operate, retention, show, stack
 from .attach import Need, NothingRuns, Target, service
 from .follow import follow
 
@@ -190,6 +190,7 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
 
 app.add_typer(operate.app)
 app.add_typer(admin.app)
+app.add_typer(imports.app)
 app.command()(retention.gc)
 
 

@@ -1,0 +1,106 @@
+"""`robxfer import-dataset` and `import-model`: hand in files of one's own, and follow their import."""
+
+import json as jsons
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from robxfer_core.client import Client, UploadError
+from robxfer_core.spec.wire import Uploaded
+
+from .attach import Target, service
+from .follow import follow
+
+app = typer.Typer()
+console, errors = Console(markup=False), Console(stderr=True, markup=False)
+
+Server = Annotated[
+    str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
+]
+Token = Annotated[
+    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="token for the service; or in the file ROBXFER_TOKEN_FILE")
+]
+DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Channels = Annotated[str | None, typer.Option(metavar="R,G,B", help="a channel, in [0,1] pixels")]
+HERE = Path("robxfer-data")
+FAILED, WRONG = 1, 2
+
+Send = Callable[[Client, Callable[[int, int], None]], Uploaded]
+
+
+@app.command("import-dataset")
+def import_dataset(
+    path: Path,
+    name: Annotated[str | None, typer.Option(help="what the set is called; the file's name without this")] = None,
+    size: Annotated[int | None, typer.Option(help="side in pixels; needed where images differ in size")] = None,
+    queue: Annotated[str, typer.Option(help="of the import job")] = "cpu",
+    server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
+) -> None:  # fmt: skip
+    """Upload images, an .npz, .zip, .tar or .tar.gz or a folder of train/CLASS/IMAGE, and have them imported."""
+    called = name or re.sub(r"[^a-zA-Z0-9._-]+", "-", path.absolute().name.split(".")[0]).strip("-._")[:64] or "images"
+
+    def send(client: Client, tell: Callable[[int, int], None]) -> Uploaded:
+        return client.import_dataset(path, called, tell, size=size, queue=queue)
+
+    _import(send, path, Target(server, token, data_dir.absolute()), json)
+
+
+@app.command("import-model")
+def import_model(
+    path: Path,
+    arch: Annotated[str, typer.Option(help="name of the architecture: resnet18, resnet50, cnn, ...")],
+    width: Annotated[float, typer.Option(help="multiplies the channels of every layer")] = 1.0,
+    input_size: Annotated[int | None, typer.Option(help="side of the images that it was trained on")] = None,
+    mean: Channels = None,
+    std: Channels = None,
+    dataset: Annotated[str | None, typer.Option(help="take mean and std of this set: imagenet, cifar10, ...")] = None,
+    norm: Annotated[str, typer.Option(help="of the threat model that it was trained against")] = "l2",
+    eps: Annotated[float, typer.Option(help="of that threat model; 0 is standard training")] = 0.0,
+    seed: Annotated[int, typer.Option(help="tells several trainings of one kind apart")] = 0,
+    queue: Annotated[str, typer.Option(help="of the import job")] = "cpu",
+    server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
+) -> None:  # fmt: skip
+    """Upload weights, .safetensors or a PyTorch state dict, and have them imported."""
+    options = {"width": width, "input_size": input_size, "dataset": dataset, "norm": norm, "eps": eps, "seed": seed}
+    moments = {"mean": mean.split(",") if mean else None, "std": std.split(",") if std else None}
+
+    def send(client: Client, tell: Callable[[int, int], None]) -> Uploaded:
+        return client.import_model(path, arch, tell, **options, **moments, queue=queue)
+
+    _import(send, path, Target(server, token, data_dir.absolute()), json)
+
+
+def _import(send: Send, path: Path, target: Target, json: bool) -> None:
+    """Upload, follow the import to its end, and say by what specs can name the result."""
+    told = errors if json else console
+    try:
+        with service(target, "worker") as client:
+            with _bar(path, told) as bar:
+                task = bar.add_task(f"upload {path.name}", total=None)
+                uploaded = send(client, lambda done, total: bar.update(task, completed=done, total=total))
+            ended = follow(client, uploaded.id, told)
+            (node,) = ended.nodes
+            job = client.job(node.job_id)
+    except (UploadError, PermissionError) as error:
+        errors.print(str(error), style="red", highlight=False)
+        sys.exit(WRONG)
+    named: dict[str, Any] = {"kind": job.kind, **{key: value for key, value in job.params.items() if value is not None}}
+    if json:
+        answer = {"experiment": ended.id, "state": ended.state, "artifact": node.artifact_id, "job": named}
+        sys.stdout.write(jsons.dumps(answer | {"error": job.error}, indent=2) + "\n")
+    elif ended.state == "done":
+        console.print(f"artifact {node.artifact_id}; in a spec: {jsons.dumps(named)}", highlight=False, soft_wrap=True)
+    if ended.state != "done":
+        sys.exit(FAILED)
+
+
+def _bar(path: Path, told: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=told)
