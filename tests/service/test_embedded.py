@@ -251,8 +251,8 @@ def test_files_of_ones_own_are_imported_or_refused_with_the_reason(tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert (told["job"]["kind"], told["job"]["name"], told["state"]) == ("import_dataset", "pets", "done")
-    assert robxfer(tmp_path, "pull", told["artifact"], "out").returncode == 0
-    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["classes"] == ["cat", "dog"]
+    (card,) = (tmp_path / "data" / "store").rglob("dataset.json")
+    assert json.loads(card.read_text())["classes"] == ["cat", "dog"]
 
     (tmp_path / "weights.pt").write_bytes(b"<html>not found</html>")
     refused = robxfer(tmp_path, "import-model", "weights.pt", "--arch", "resnet18", "--dataset", "imagenet")

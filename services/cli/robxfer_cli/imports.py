@@ -80,6 +80,9 @@ def import_model(
 def _import(send: Send, path: Path, target: Target, json: bool) -> None:
     """Upload, follow the import to its end, and say by what specs can name the result."""
     told = errors if json else console
+    if not path.exists():
+        errors.print(f"{path}: there is no such file or folder", style="red", highlight=False)
+        sys.exit(WRONG)
     try:
         with service(target, "worker") as client:
             with _bar(path, told) as bar:

@@ -46,12 +46,15 @@ ROUTES: dict[tuple[str, str], tuple[str | None, int]] = {
     ("GET", "/v1/artifacts/{id}/files/{path:path}"): ("read", 200),
     ("GET", "/v1/models"): ("read", 200),
     ("GET", "/v1/datasets"): ("read", 200),
+    ("POST", "/v1/models"): ("submit", 202),
+    ("POST", "/v1/datasets"): ("submit", 202),
     ("GET", "/v1/workers"): ("read", 200),
     ("GET", "/v1/job-kinds"): ("read", 200),
     ("GET", "/v1/tokens"): ("admin", 200),
     ("DELETE", "/v1/tokens/{id}"): ("admin", 200),
     ("GET", "/v1/audit"): ("admin", 200),
 }
+UPLOADS = {"/v1/datasets": "?name=x", "/v1/models": "?arch=resnet18"}
 SCOPES = ("read", "submit", "admin")
 
 
@@ -71,6 +74,10 @@ class House:
         if path in ("/v1/experiments", "/v1/experiments/plan") and method == "POST":
             headers["Content-Type"] = "application/yaml"
             more.setdefault("content", self.body)
+        if path in UPLOADS and method == "POST":
+            url += UPLOADS[path]
+            headers["Content-Type"] = "application/octet-stream"
+            more.setdefault("content", b"a file")
         return httpx2.request(method, url, headers=headers | more.pop("headers", {}), timeout=30, **more)
 
     def filled(self, path: str) -> str:
