@@ -12,7 +12,7 @@ from .engine import insert as upsert
 from .events import append, job_event
 from .ids import new_id
 from .settle import close_attempt, count_down, end_attempt, end_experiments, having, wanted
-from .tables import artifacts, attempts, edges, jobs, metrics, projects
+from .tables import artifacts, attempts, edges, experiments, jobs, metrics, nodes, projects
 
 OUTCOMES = frozenset({"failed", "out_of_memory", "timed_out", "preempted", "lost", "stopped"})
 """How an attempt ends otherwise than `succeeded`."""
@@ -38,6 +38,8 @@ class Claim:
     job_id: str
     attempt: int
     project_id: str
+    experiments: list[str]
+    """Those for which it was taken, oldest first; others may come to want it while it runs."""
     kind: str
     recipe: int
     params: dict[str, Any]
@@ -133,6 +135,13 @@ def claim(
                 waited_s=max(0.0, job.started_at - job.ready_at),
             )
         )
+        of = connection.scalars(
+            select(nodes.c.experiment_id)
+            .join(experiments, experiments.c.id == nodes.c.experiment_id)
+            .where(nodes.c.job_id == job.id, experiments.c.state == "running")
+            .distinct()
+            .order_by(nodes.c.experiment_id)
+        ).all()
         inputs = _inputs(connection, job.id)
         upload = uploads.find(connection, job.project_id, job.kind, job.params)
         if upload is not None:
@@ -145,6 +154,7 @@ def claim(
         job_id=job.id,
         attempt=job.attempt,
         project_id=job.project_id,
+        experiments=list(of),
         kind=job.kind,
         recipe=job.recipe,
         params=job.params,

@@ -133,6 +133,12 @@ def test_failures_spend_retries_and_back_off_doubling(ledger):
     assert ledger.state(experiment) == "failed"
 
 
+def test_a_claim_says_for_which_experiments_it_is(ledger):
+    first, second, ended = (ledger.submit({"a": [], "a~again": []}) for _ in range(3))
+    experiments.cancel(ledger.engine, "default", ended)
+    assert ledger.claim().experiments == [first, second]
+
+
 def test_a_job_is_not_claimed_before_its_time(ledger):
     ledger.submit({"a": ()})
     ledger.finish(ledger.claim(), "failed")

@@ -51,12 +51,15 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
         try:
             url = api.stdout.readline().split()[-1]
             _, token = tokens.create(connect(settings.database_url), "default", "tester", "submit")
-            with servers.worker(settings, tmp_path / "worker"), Client(url, token) as client:
+            with servers.worker(settings, tmp_path / "worker") as worker, Client(url, token) as client:
                 asked = client.submit(tiny.study((0,)), "json")
                 events = list(client.events(asked.id))
                 ended = client.get(asked.id)
                 assert ended.state == "done", [event.data for event in events if event.data.get("error")]
                 assert events[-1].type == "end"
+                told = [line for line in worker.lines() if line["event"] == "started"]
+                assert {line["job"] for line in told} == {node.job_id for node in ended.nodes}
+                assert all(line["experiments"] == [asked.id] and line["attempt"] == 1 for line in told)
                 report = client.report(asked.id)
                 assert {row["variant"] for row in report["verdicts"]} == {"standard", "antirobust"}
                 made = next(node for node in ended.nodes if node.kind == "report")

@@ -59,7 +59,13 @@ class House:
 
 def supervise(house: House, claim: queue.Claim, slot: Slot) -> str | None:
     """Run a claimed job to its end, whatever happens. Returns the attempt's outcome, or None if it was lost."""
-    log = structlog.get_logger().bind(job=claim.job_id, attempt=claim.attempt, kind=claim.kind)
+    log = structlog.get_logger().bind(
+        project=claim.project_id,
+        experiments=claim.experiments,
+        job=claim.job_id,
+        attempt=claim.attempt,
+        kind=claim.kind,
+    )
     folder = house.work / f"{claim.job_id}-{claim.attempt}-{uuid.uuid4().hex[:8]}"
     started = time.monotonic()
     log.info("started", slot=slot.number)
