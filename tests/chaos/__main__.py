@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ from .stack import Stack
 ANSWER_S = 120.0  # within which a submission is accepted, whatever is down meanwhile
 END_S = 300.0  # within which all ends, once nothing is done to the stack any more
 BEGAN = time.monotonic()
-BACKLOG = 2  # experiments that have not ended when the next round begins, at the most
+BACKLOG = 3  # experiments that have not ended when the next round begins, at the most
 
 
 def main() -> int:
@@ -41,6 +42,7 @@ def main() -> int:
     asked.add_argument("--keep", action="store_true", help="keep the folder with its logs")
     options = asked.parse_args()
     stamina.instrumentation.set_on_retry_hooks([])  # it would say on stdout how often the service was away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended all the same
     folder = Path(tempfile.mkdtemp(prefix="robxfer-chaos-"))
     try:
         result = run(folder, options)

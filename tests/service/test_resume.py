@@ -118,9 +118,17 @@ def interrupted(engine: Engine, worker: servers.Worker, job_id: str, attempt: in
         return job.checkpoint if own else None
 
     until(checkpoint, 120)
-    (child,) = [pid for pid in worker.jobs() if job_id in os.readlink(f"/proc/{pid}/cwd")]
+    (child,) = [pid for pid in worker.jobs() if job_id in place(pid)]
     os.kill(child, signal.SIGSTOP)
     return row(engine, job_id).checkpoint
+
+
+def place(pid: int) -> str:
+    """The folder that a process works in; empty where it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except FileNotFoundError:
+        return ""
 
 
 def files(engine: Engine, job_id: str) -> dict[str, str]:
