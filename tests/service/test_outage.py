@@ -59,7 +59,7 @@ def test_no_job_needs_a_broker(ledger_url, engine, tmp_path):
     experiment = submit(engine)
     worker = servers.start_worker(settings, tmp_path)
     try:
-        until(lambda: done(engine, experiment))
+        until(lambda: done(engine, experiment), 120)
         assert not any(line.get("event") == "ready" for line in worker.lines())  # it still looks for its broker
         assert worker.drain() == 0
     finally:
@@ -86,7 +86,7 @@ def test_a_store_that_comes_back_costs_no_attempt(ledger_url, engine, tmp_path):
             until(lambda: any("has to be waited for" in str(line.get("event")) for line in worker.lines()))
             (job,) = experiments.job_ids(engine, "default", experiment)
             store.start()
-            until(lambda: done(engine, experiment))
+            until(lambda: done(engine, experiment), 120)
     finally:
         store.kill()
     with read(engine) as connection:

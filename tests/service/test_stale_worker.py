@@ -96,10 +96,10 @@ def test_a_late_publish_is_refused_and_its_files_are_left(settings, engine, tmp_
         job_id = submit(engine, settings)
         until(lambda: row(engine, job_id).state == "running")
         ask_to_hold(tmp_path / "stale")
-        pid, job, attempt = until(lambda: held(tmp_path / "stale"))
+        pid, job, attempt = until(lambda: held(tmp_path / "stale"), 120)
         assert (pid, job, attempt) == (stale.process.pid, job_id, 1)
         with servers.worker(settings, tmp_path / "other"):
-            until(lambda: row(engine, job_id).state == "done")
+            until(lambda: row(engine, job_id).state == "done", 120)
             before = kept(engine, job_id)
             stale.process.send_signal(signal.SIGCONT)
             assert until(lambda: whys(stale, job_id)) == ["the ledger refused the write: publish"]
@@ -116,13 +116,13 @@ def test_a_late_publish_is_refused_and_its_files_are_left(settings, engine, tmp_
 def test_a_worker_paused_while_its_child_computes_writes_nothing_more(settings, engine, tmp_path):
     with servers.worker(settings, tmp_path / "stale") as stale:
         job_id = submit(engine, settings)
-        checkpoint = until(lambda: row(engine, job_id).checkpoint)
+        checkpoint = until(lambda: row(engine, job_id).checkpoint, 120)
         (child,) = stale.jobs()
         os.kill(stale.process.pid, signal.SIGSTOP)
         try:
             until(lambda: not alive(child))  # it has not heard of its lease for as long as one lasts
             with servers.worker(settings, tmp_path / "other"):
-                until(lambda: row(engine, job_id).state == "done")
+                until(lambda: row(engine, job_id).state == "done", 120)
                 stale.process.send_signal(signal.SIGCONT)
                 assert len(until(lambda: whys(stale, job_id))) == 1
         finally:
