@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load
-from robxfer_core.science.imports import archive
+from robxfer_core.science.imports import archive, guard
 from robxfer_core.science.imports.refusal import BadUpload
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun
@@ -378,7 +378,7 @@ def test_a_million_entries_are_refused_by_their_count(tmp_path: Path, monkeypatc
     monkeypatch.setattr(zipfile.ZipFile, "_RealGetContents", read)
     refused(tmp_path, "import_dataset", b"PK\3\4" + directory + end, SET, "more than 500000 entries")
     monkeypatch.undo()
-    monkeypatch.setattr(archive, "ENTRIES", 1000)
+    monkeypatch.setattr(guard, "ENTRIES", 1000)
 
     def taken(*_: Any) -> None:
         raise AssertionError("something was extracted")

@@ -10,35 +10,16 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .guard import ENTRIES, NAME_BYTES, PIECE, RATIO, Guard, Names, Take
 from .refusal import BadUpload
+from .tars import Inflated, walk_tar
 
-ENTRIES = 500_000
-TOTAL_BYTES = 64 << 30
-"""Of all members together."""
-RATIO = 200
-"""Bytes of the members for each byte of the archive, from FREE_BYTES on; images are compressed already."""
-FREE_BYTES = 64 << 20
-NAME_BYTES = 512
-DEPTH = 8
-PIECE = 1 << 20
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 """How a zip begins, one that holds something or nothing."""
 METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
-
-Take = Callable[[str, Iterator[bytes]], None]
-"""What is done with a member: its name, and its bytes as they come."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """What an archive holds, by name."""
-
-    files: list[str]
-    folders: list[str]
 
 
 def survey(path: Path) -> Names:
@@ -57,14 +38,14 @@ def _walk(path: Path, names: Names, wanted: Container[str], take: Take) -> None:
     with path.open("rb") as file:
         head = file.read(512)
         file.seek(0)
-        guard = _Guard(path.stat().st_size, names)
+        guard = Guard(path.stat().st_size, names)
         try:
             if head[:4] in ZIP:
                 _walk_zip(file, guard, wanted, take)
             elif head[:2] == b"\x1f\x8b":
-                _walk_tar(_Inflated(file), guard, wanted, take)
+                walk_tar(Inflated(file), guard, wanted, take)
             elif head[257:262] == b"ustar":
-                _walk_tar(file, guard, wanted, take)
+                walk_tar(file, guard, wanted, take)
             else:
                 got = f"bytes that begin with {head[:8].hex(' ') or 'nothing'}"
                 raise BadUpload("the file", got, "an .npz, .zip, .tar or .tar.gz")
@@ -72,50 +53,7 @@ def _walk(path: Path, names: Names, wanted: Container[str], take: Take) -> None:
             raise BadUpload("the archive", f"a broken one ({error})", "a whole one") from error
 
 
-class _Guard:
-    """Counts what an archive has had so far, and refuses what is too much or not plain."""
-
-    def __init__(self, size: int, names: Names) -> None:
-        self.most = min(TOTAL_BYTES, max(FREE_BYTES, RATIO * size))
-        self.names = names
-        self._seen: set[str] = set()
-        self._bytes = 0
-
-    def name(self, name: str, kind: str) -> str:
-        """A member's name, checked, without the slash at a folder's end. kind: file, folder, or what it is instead."""
-        if kind not in ("file", "folder"):
-            raise BadUpload(name, f"a {kind}", "plain files and folders")
-        plain = name.removesuffix("/") if kind == "folder" else name
-        plain = plain.removeprefix("./")
-        if kind == "folder" and plain in ("", "."):
-            return ""
-        parts = plain.split("/")
-        if len(name.encode(errors="surrogateescape")) > NAME_BYTES or len(parts) > DEPTH:
-            raise BadUpload(name[:100], "a longer or deeper name", f"{NAME_BYTES} bytes and {DEPTH} levels")
-        if (
-            name.startswith("/")
-            or any(part in ("", ".", "..") for part in parts)
-            or "\\" in name
-            or parts[0][1:2] == ":"
-        ):
-            raise BadUpload(name, "a name that leads out of the archive", "relative names")
-        if not name.isprintable():
-            raise BadUpload(name, "a name with characters that cannot be shown", "readable names, in UTF-8")
-        if len(self._seen) >= ENTRIES:
-            raise BadUpload("the archive", f"more than {ENTRIES} entries", "at most that many")
-        if kind == "file" and plain in self._seen:
-            raise BadUpload(name, "a name that comes twice", "each name once")
-        (self.names.folders if kind == "folder" else self.names.files).append(plain)
-        self._seen.add(plain)
-        return plain
-
-    def count(self, name: str, size: int) -> None:
-        self._bytes += size
-        if self._bytes > self.most:
-            raise BadUpload(name, f"more than {self.most} bytes so far", f"at most {RATIO} times the archive's size")
-
-
-def _walk_zip(file: BinaryIO, guard: _Guard, wanted: Container[str], take: Take) -> None:
+def _walk_zip(file: BinaryIO, guard: Guard, wanted: Container[str], take: Take) -> None:
     with open_zip(file) as archive:
         named = [(guard.name(entry.orig_filename, _kind(entry)), entry) for entry in archive.infolist()]
         if sum(entry.file_size for _, entry in named) > guard.most:
@@ -201,115 +139,3 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, count: Callabl
             yield piece
     if size != entry.file_size:
         raise BadUpload(entry.orig_filename, f"{size} bytes where {entry.file_size} are said", "a whole file")
-
-
-class _Inflated:
-    """A gzip file, inflated a little at a time."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._inflate = zlib.decompressobj(wbits=31)
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end. Raises EOFError where the end is missing."""
-        while size > 0:
-            if self._inflate.eof:
-                rest = self._inflate.unused_data or self._file.read(PIECE)
-                if not rest.strip(b"\0"):
-                    return b""
-                self._inflate = zlib.decompressobj(wbits=31)  # gzip files may follow each other
-                data = self._inflate.decompress(rest, size)
-            else:
-                rest = self._inflate.unconsumed_tail or self._file.read(PIECE)
-                data = self._inflate.decompress(rest, size)
-                if not rest and not data and not self._inflate.eof:
-                    raise EOFError("it ends too soon")
-            if data:
-                return data
-        return b""
-
-
-KINDS = {
-    tarfile.LNKTYPE: "hard link",
-    tarfile.SYMTYPE: "symbolic link",
-    tarfile.CHRTYPE: "device",
-    tarfile.BLKTYPE: "device",
-    tarfile.FIFOTYPE: "pipe",
-}
-EXTENDED_BYTES = 1 << 20
-
-
-def _walk_tar(file: "BinaryIO | _Inflated", guard: _Guard, wanted: Container[str], take: Take) -> None:
-    # Not by tarfile's own reader: it takes a header's extension of any length into memory, and follows sparse maps.
-    given: dict[str, str] = {}
-    while True:
-        block = _exactly(file, tarfile.BLOCKSIZE)
-        if not block.strip(b"\0"):
-            return
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        guard.count(info.name, tarfile.BLOCKSIZE)
-        if info.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-            if info.size > EXTENDED_BYTES:
-                raise BadUpload("the archive", f"a header of {info.size} bytes", f"at most {EXTENDED_BYTES}")
-            data = b"".join(_tar_pieces(file, info, info.name, guard))
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                given["path"] = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-            elif info.type == tarfile.XHDTYPE:
-                given |= _records(data)
-            continue
-        name, info.size = given.get("path", info.name), _size(given, info.size)
-        given = {}
-        kind = "file" if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else KINDS.get(info.type, "special file")
-        plain = guard.name(name, "folder" if info.type == tarfile.DIRTYPE else kind)
-        pieces = _tar_pieces(file, info, name, guard)
-        if kind == "file" and plain in wanted:
-            take(plain, pieces)
-        for _ in pieces:  # what was not taken is passed by
-            pass
-
-
-def _tar_pieces(file: "BinaryIO | _Inflated", info: tarfile.TarInfo, name: str, guard: _Guard) -> Iterator[bytes]:
-    left = info.size
-    if left < 0:
-        raise BadUpload(name, f"a size of {left}", "sizes of 0 or more")
-    while left:
-        piece = file.read(min(left, PIECE))
-        if not piece:
-            raise EOFError("it ends too soon")
-        left -= len(piece)
-        guard.count(name, len(piece))
-        yield piece
-    _exactly(file, -info.size % tarfile.BLOCKSIZE)
-
-
-def _exactly(file: "BinaryIO | _Inflated", size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = file.read(size - len(data))
-        if not piece:
-            raise EOFError("it ends too soon")
-        data += piece
-    return data
-
-
-def _records(data: bytes) -> dict[str, str]:
-    """The records `LENGTH KEYWORD=VALUE` of a pax header that change what follows: its path and its size."""
-    found: dict[str, str] = {}
-    while data:
-        length, space, _ = data.partition(b" ")
-        if not (space and length.isdigit() and len(length) < 8 and len(length) + 2 < int(length) <= len(data)):
-            raise BadUpload("the archive", "a broken header", "a whole tar")
-        word, _, value = data[len(length) + 1 : int(length) - 1].partition(b"=")
-        if word.startswith(b"GNU.sparse"):
-            raise BadUpload("the archive", "a sparse file", "plain files")
-        if word in (b"path", b"size"):
-            found[word.decode()] = value.decode("utf-8", "surrogateescape")
-        data = data[int(length) :]
-    return found
-
-
-def _size(given: dict[str, str], size: int) -> int:
-    text = given.get("size", str(size))
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise BadUpload("the archive", "a size that is no number", "a whole tar")
-    return int(text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from robxfer_core.spec.datasets import IMAGE_SUFFIXES
 
-from .archive import Names
+from .guard import Names
 from .refusal import BadUpload
 
 CLASSES = 10_000

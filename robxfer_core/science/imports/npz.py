@@ -10,7 +10,8 @@ import numpy as np
 
 from robxfer_core.spec.datasets import BadSource, npy_header
 
-from .archive import RATIO, TOTAL_BYTES, open_zip, read_member
+from .archive import open_zip, read_member
+from .guard import RATIO, TOTAL_BYTES
 from .refusal import BadUpload
 
 TYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"})
