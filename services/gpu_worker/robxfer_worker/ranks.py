@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DOOR = "ranks.sock"
 LISTEN_S = 0.2  # seconds between looks at whether the job has to stop
-SUMMARY_S = 5.0  # seconds that torchrun has to print which of its ranks failed, and how
+SUMMARY_S = 20.0  # seconds that torchrun has to print which of its ranks failed, and how
 PR_SET_PDEATHSIG = 1
 
 
@@ -62,8 +62,9 @@ def lead(ranks: int, run: "ChildRun") -> dict[str, Any]:
         door.listen(ranks)
         torchrun = get_context("fork").Process(target=_torchrun, args=(ranks, os.getpid(), run, door))
         torchrun.start()
+        voices: list[_Voice] = []  # open until the end, for a rank whose channel closes kills itself
         try:
-            end = _listen(door, torchrun, ranks, run)
+            end = _listen(door, voices, torchrun, ranks, run)
             if "error" in end:
                 torchrun.join(SUMMARY_S)
             return end
@@ -94,8 +95,10 @@ def _torchrun(ranks: int, parent: int, run: "ChildRun", door: socket.socket) -> 
     main([*how, *meet, "--local-addr=127.0.0.1", str(script), str(os.getpid())])
 
 
-def _listen(door: socket.socket, torchrun: BaseProcess, ranks: int, run: "ChildRun") -> dict[str, Any]:
-    kills, voices, told = memory_kills(), list[_Voice](), False
+def _listen(
+    door: socket.socket, voices: list[_Voice], torchrun: BaseProcess, ranks: int, run: "ChildRun"
+) -> dict[str, Any]:
+    kills, told = memory_kills(), False
     with selectors.DefaultSelector() as selector:
         selector.register(door, selectors.EVENT_READ)
         assert torchrun.pid is not None
