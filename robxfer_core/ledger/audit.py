@@ -8,6 +8,7 @@ from sqlalchemy import Engine, insert, select, update
 
 from .engine import now, read, write
 from .tables import audit
+from .tokens import hidden
 
 OPERATOR = "operator"
 """Who works on the database itself, with the command line."""
@@ -58,7 +59,7 @@ def end(engine: Engine, line_id: int, status: int, subject: str | None = None) -
 @contextmanager
 def by_operator(engine: Engine, action: str, subject: str, project_id: str | None = None) -> Iterator[None]:
     """The block's work as a line of the operator's; its status is 200, or 400 where it raises."""
-    line = begin(engine, OPERATOR, action, subject, project_id=project_id)
+    line = begin(engine, OPERATOR, action, hidden(subject), project_id=project_id)
     try:
         yield
     except Exception:

@@ -17,6 +17,7 @@ USED_EVERY_S = 60.0
 
 NAME = re.compile(r"(?!tok_)[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _FORM = re.compile(r"rbx_[A-Za-z0-9_-]{43}")
+_LIKE = re.compile(r"rbx_[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def revoke(engine: Engine, project_id: str, token: str) -> Token:
     if row is None:
         raise Unknown(f"no token {token} in the project {project_id}")
     return Token(**row._mapping)
+
+
+def hidden(text: str) -> str:
+    """Text without the secrets in it: they may stand where a token's id or name was asked for."""
+    return _LIKE.sub("rbx_...", text)
 
 
 def page(engine: Engine, project_id: str, limit: int = 50, cursor: str | None = None) -> Page[Token]:

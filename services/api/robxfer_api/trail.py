@@ -10,17 +10,19 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from robxfer_core.ledger.tokens import hidden
+
 LONGEST = 300
 KINDS = {"exp": "experiment", "job": "job", "art": "artifact", "upl": "upload", "tok": "token"}
-_ID = re.compile(r"/([a-z]{3}_[0-9a-z]{1,40})(?=/|$)")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"/((?!rbx_)[a-z]{3}_[0-9a-z]{1,40})(?=/|$)")
+_REQUEST_ID = re.compile(r"(?!.*rbx_)[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger()
 
 
 def shown(text: str) -> str:
-    """Text of a stranger's as it is written down: one line of it, not long, and what every database takes."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:LONGEST])
+    """Text of a stranger's as it is written down: one line, not long, no token, and what every database takes."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in hidden(text)[:LONGEST])
 
 
 def subject_of(path: str) -> str | None:

@@ -118,6 +118,25 @@ def test_each_request_is_a_line_in_the_log(
     assert "rbx_" not in log.read_text()
 
 
+def test_a_token_where_an_id_is_asked_for_is_not_written_down(
+    tmp_path: Path, serve: Callable[..., Any], log: Path, until: Callable[..., None]
+) -> None:
+    with serve(tmp_path / "data", access="tokens") as service:
+        token = service.token("admin")
+        headers = {"Authorization": f"Bearer {token}"}
+        for path in (f"/v1/tokens/{token}", f"/v1/{'x' * 280}{token}", f"/%72bx_{token[4:]}/{token}"):
+            httpx2.delete(service.url + path, headers={**headers, "X-Request-ID": token})
+        httpx2.get(f"{service.url}/{token[:30].lower()}", headers={**headers, "X-Request-ID": "r-secret"})
+        until(lambda: of(log, "r-secret"))
+        lines = audit.page(service.engine, None)
+    assert [line.action for line in lines[::2]] == ["DELETE /rbx_.../rbx_...", "DELETE /v1/tokens/rbx_..."]
+    written = log.read_text() + str(lines)
+    assert token[4:20] not in written
+    (line,) = of(log, "r-secret")
+    assert line["path"] == "/rbx_..."
+    assert "subject" not in line
+
+
 def test_an_unforeseen_error_is_in_the_log_without_its_variables(
     service: Any, log: Path, until: Callable[..., None]
 ) -> None:
@@ -154,6 +173,7 @@ def test_what_an_operator_does_is_in_the_trail(
     assert "anna" in robxfer("token", "list", "--project", "lab")
     assert "lab" in robxfer("project", "list")
     robxfer("token", "revoke", "anna", "--project", "lab")
+    robxfer("token", "revoke", secret, "--project", "lab", status=2)
     for words, why in {
         ("token", "create", "anna", "--project", "lab"): "has, or had, a token anna",
         ("token", "create", "anna", "--project", "none"): "no project none",
@@ -166,6 +186,7 @@ def test_what_an_operator_does_is_in_the_trail(
     assert lines == [
         (None, "operator", "project create", 400),
         ("lab", "operator", "token create", 400),
+        ("lab", "operator", "token revoke", 400),
         ("lab", "operator", "token revoke", 200),
         ("lab", "operator", "token create", 200),
         (None, "operator", "project create", 200),
