@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select, update
@@ -83,6 +84,12 @@ def find(engine: Engine, secret: str) -> Token | None:
         with write(engine) as connection:
             connection.execute(update(tokens).where(tokens.c.id == row.id, stale).values(used_at=now()))
     return Token(**{name: getattr(row, name) for name in Token.__annotations__})
+
+
+def holding(engine: Engine, ids: Collection[str]) -> set[str]:
+    """Those of the tokens, by id, that have neither expired nor been revoked."""
+    with read(engine) as connection:
+        return set(connection.scalars(select(tokens.c.id).where(tokens.c.id.in_(ids), _holds())))
 
 
 def revoke(engine: Engine, project_id: str, token: str) -> Token:

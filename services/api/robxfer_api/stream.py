@@ -1,28 +1,33 @@
 """Event streams: one thread reads the ledger for all of them and hands each event to the queues of those who follow.
 
 A stream holds neither a thread nor a database connection while it waits. Its queue is bounded: a client that reads too
-slowly is let go once it has what is in its queue, and goes on from there by its Last-Event-ID.
+slowly is let go once it has what is in its queue, and goes on from there by its Last-Event-ID. One whose token holds no
+more is let go with nothing: where it goes on, it is told why.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi.sse import ServerSentEvent
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from robxfer_core.ledger import events, experiments
+from robxfer_core.ledger import events, experiments, tokens
 from robxfer_core.spec.wire import EXPERIMENT_ENDS, EventView
 
+from .access import Caller
 from .answers import event_view
 
 PAGE = 500  # events read at a time
 DEPTH = 1000  # events that wait for one client before it is let go
 RECONNECT_MS = 1000
+TOKENS_S = 2.0  # between looks at whether the tokens of those who follow still hold
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +35,11 @@ log = logging.getLogger(__name__)
 class Follower:
     """One client's place: an experiment, its jobs, and the events that wait for the client."""
 
-    def __init__(self, experiment_id: str, jobs: frozenset[str]) -> None:
+    def __init__(self, experiment_id: str, jobs: frozenset[str], token_id: str | None) -> None:
         self.experiment_id = experiment_id
         self.jobs = jobs
+        self.token_id = token_id
+        self.revoked = False
         self.joined = asyncio.Event()
         self.ended = False
         self._queue: asyncio.Queue[EventView | None] = asyncio.Queue(DEPTH + 1)
@@ -52,9 +59,15 @@ class Follower:
             self.joined.set()
             self._queue.put_nowait(None)
 
+    def revoke(self) -> None:
+        """Lets the client go, whatever waits for it."""
+        self.revoked = True
+        self.end()
+
     async def next(self) -> EventView | None:
         """The next event; none where the client is let go."""
-        return await self._queue.get()
+        event = await self._queue.get()
+        return None if self.revoked else event
 
 
 class Fan:
@@ -82,8 +95,8 @@ class Fan:
         self._poke.set()
 
     @contextmanager
-    def follow(self, experiment_id: str, jobs: frozenset[str]) -> Iterator[Follower]:
-        follower = Follower(experiment_id, jobs)
+    def follow(self, experiment_id: str, jobs: frozenset[str], token_id: str | None) -> Iterator[Follower]:
+        follower = Follower(experiment_id, jobs, token_id)
         self.followers.add(follower)
         self._poke.set()
         if self._closed:
@@ -95,6 +108,7 @@ class Fan:
 
     def _read(self) -> None:
         last: int | None = None
+        looked_at = 0.0
         while not self._closed:
             if self.followers:
                 self._poke.wait(self._poll_s)
@@ -105,6 +119,9 @@ class Fan:
             try:
                 if last is None:
                     last = events.last(self._engine)
+                if time.monotonic() > looked_at + TOKENS_S:
+                    self._look_at_tokens()
+                    looked_at = time.monotonic()
                 found = events.after(self._engine, last, PAGE)
             except SQLAlchemyError as error:
                 if not self.troubled:
@@ -116,10 +133,25 @@ class Fan:
                 last = found[-1].id
             if len(found) == PAGE:
                 self._poke.set()
-            try:
-                self._loop.call_soon_threadsafe(self._hand_out, [event_view(row) for row in found])
-            except RuntimeError:  # the loop is closed
-                return
+            self._call(self._hand_out, [event_view(row) for row in found])
+
+    def _call(self, do: Callable[[Any], None], what: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(do, what)
+        except RuntimeError:  # the loop is closed
+            self._closed = True
+
+    def _look_at_tokens(self) -> None:
+        """Lets those go whose token holds no more."""
+        given = {follower.token_id for follower in list(self.followers) if follower.token_id}
+        gone = given - tokens.holding(self._engine, given) if given else given
+        if gone:
+            self._call(self._revoke, gone)
+
+    def _revoke(self, gone: Collection[str]) -> None:
+        for follower in self.followers:
+            if follower.token_id in gone:
+                follower.revoke()
 
     def _hand_out(self, found: Sequence[EventView]) -> None:
         for follower in list(self.followers):
@@ -131,16 +163,19 @@ class Fan:
 
 
 async def stream(
-    fan: Fan, engine: Engine, project: str, experiment_id: str, last: int
+    fan: Fan, engine: Engine, caller: Caller, experiment_id: str, last: int
 ) -> AsyncIterator[ServerSentEvent]:
     """An experiment's events after the id `last`, then the new ones as they come; `end` once it has ended."""
+    project = caller.project
     yield ServerSentEvent(retry=RECONNECT_MS, comment=experiment_id)
     jobs = frozenset(await run_in_threadpool(experiments.job_ids, engine, project, experiment_id))
-    with fan.follow(experiment_id, jobs) as follower:
+    with fan.follow(experiment_id, jobs, caller.token_id) as follower:
         await follower.joined.wait()
         state = await run_in_threadpool(experiments.state, engine, project, experiment_id)
         while found := await run_in_threadpool(events.for_experiment, engine, experiment_id, last, PAGE):
             for row in found:
+                if follower.revoked:
+                    return
                 event, last = event_view(row), row.id
                 state = _state(event) or state
                 yield _line(event)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
+from sqlalchemy import update
 
 from robxfer_api import stream
 from robxfer_core.client import ApiError
-from robxfer_core.ledger import events, queue
-from robxfer_core.ledger.engine import write
+from robxfer_core.ledger import events, queue, tables, tokens
+from robxfer_core.ledger.engine import now, write
 from robxfer_core.ledger.events import append, experiment_event
 from robxfer_core.spec.wire import EventView
 
@@ -137,6 +140,29 @@ def test_a_hundred_streams_hold_up_nobody(service_on_both: Any, small: Spec, unt
         service.work()
         for each in lines:
             assert any(line == "event: end" for line in each)
+
+
+def test_a_stream_ends_soon_after_its_token_is_revoked_or_expires(
+    tmp_path: Path, serve: Callable[..., Any], small: Spec, until: Until
+) -> None:
+    with serve(tmp_path / "data", access="tokens") as service, ExitStack() as stack:
+        with service.client(service.token("submit")) as client:
+            id = client.submit(yaml.safe_dump(small()).encode()).id
+        clients = [stack.enter_context(service.client(service.token("read", name))) for name in ("a", "b", "c")]
+        gone, late, held = (client.events(id) for client in clients)
+        assert {next(each).experiment_id for each in (gone, late, held)} == {id}
+        tokens.revoke(service.engine, "default", "a")
+        with write(service.engine) as connection:
+            connection.execute(update(tables.tokens).where(tables.tokens.c.name == "b").values(expires_at=now()))
+        ended_at = time.monotonic()
+        until(lambda: len(service.server.context.fan.followers) == 1)
+        assert time.monotonic() < ended_at + 10
+        for each in (gone, late):
+            with pytest.raises(ApiError) as refused:
+                list(each)
+            assert refused.value.problem.status == 401
+        service.work()
+        assert list(held)[-1].type == "end"
 
 
 def test_a_slow_client_is_let_go_and_resumes(

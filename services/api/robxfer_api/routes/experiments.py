@@ -105,7 +105,7 @@ async def events(
 
     A stream may end earlier, without an `end`: the client then goes on from the last id it has seen.
     """
-    async for line in stream(ctx.fan, ctx.engine, caller.project, known, last_event_id):
+    async for line in stream(ctx.fan, ctx.engine, caller, known, last_event_id):
         yield line
 
 
