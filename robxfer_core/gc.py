@@ -1,6 +1,6 @@
-"""Garbage collection: walks the store and removes what the ledger no longer needs (see ledger/collect.py for what).
+"""Garbage collection: removes from the store what the ledger no longer needs (see ledger/collect.py for what).
 
-Names that the ledger does not know are left alone, so that a store with the wrong database loses no result.
+Names that the ledger does not know are left alone, so that a store with the wrong database loses nothing.
 """
 
 import re
@@ -11,12 +11,11 @@ from itertools import groupby, islice
 from sqlalchemy import Engine
 
 from .artifacts import Store, Stored
-from .ledger import collect
-from .ledger.collect import Attempt, Upload
+from .ledger import collect, uploads
+from .ledger.collect import Attempt
 
 BATCH = 500  # prefixes about which the ledger is asked at once
 ATTEMPT = re.compile(r"([^/]+)/(job_[^/]+)/([1-9]\d{0,8})")
-UPLOAD = re.compile(r"([^/]+)/uploads/(upl_[^/]+)")
 CHECKPOINT = re.compile(r"checkpoint-\d+")
 
 
@@ -42,12 +41,11 @@ class _Size:
 
 @dataclass
 class _Prefix:
-    """What lies under `project/job/attempt` or `project/uploads/id`."""
+    """What lies under `project/job/attempt`."""
 
     name: str
     all: _Size = field(default_factory=_Size)
     checkpoints: dict[str, _Size] = field(default_factory=dict)
-    modified: float = 0.0
 
 
 def remove(engine: Engine, store: Store, older_s: float | None = None, dry_run: bool = False) -> Iterator[Removed]:
@@ -57,10 +55,11 @@ def remove(engine: Engine, store: Store, older_s: float | None = None, dry_run: 
     """
     prefixes = _prefixes(store.walk())
     while batch := list(islice(prefixes, BATCH)):
-        for removed in [*_attempts(engine, batch, older_s, dry_run), *_uploads(engine, batch, dry_run)]:
+        for removed in list(_attempts(engine, batch, older_s, dry_run)):
             if not dry_run:
                 store.delete(removed.name)
             yield removed
+    yield from _uploads(engine, store, dry_run)
 
 
 def _prefixes(found: Iterable[Stored]) -> Iterator[_Prefix]:
@@ -68,7 +67,6 @@ def _prefixes(found: Iterable[Stored]) -> Iterator[_Prefix]:
         prefix = _Prefix(name)
         for each in objects:
             prefix.all.add(each.size)
-            prefix.modified = max(prefix.modified, each.modified)
             part = each.name.removeprefix(f"{name}/").partition("/")[0]
             if CHECKPOINT.fullmatch(part):
                 prefix.checkpoints.setdefault(f"{name}/{part}", _Size()).add(each.size)
@@ -91,13 +89,14 @@ def _attempts(engine: Engine, batch: list[_Prefix], older_s: float | None, dry_r
                 yield Removed("checkpoint", name, size.objects, size.bytes)
 
 
-def _uploads(engine: Engine, batch: list[_Prefix], dry_run: bool) -> Iterator[Removed]:
-    named = {
-        Upload(match[1], match[2], prefix.modified): prefix
-        for prefix in batch
-        if (match := UPLOAD.fullmatch(prefix.name))
-    }
-    doomed = collect.unneeded_uploads(engine, list(named), dry_run) if named else ()
-    for upload, prefix in named.items():
-        if upload.id in doomed:
-            yield Removed("upload", prefix.name, prefix.all.objects, prefix.all.bytes)
+def _uploads(engine: Engine, store: Store, dry_run: bool) -> Iterator[Removed]:
+    """By the ledger's rows: of one that broke off the store may list nothing, and its row goes all the same."""
+    after, seen = "", None
+    while after != seen:
+        seen = after
+        after, doomed = collect.unneeded_uploads(engine, seen, BATCH, dry_run)
+        for upload in doomed:
+            if not dry_run:
+                store.delete(upload.prefix)
+                uploads.drop(engine, upload.id)
+            yield Removed("upload", upload.prefix, 1, upload.bytes)

@@ -3,7 +3,8 @@
 An attempt publishes and records checkpoints only while it runs, for each of these writes is fenced. So an attempt that
 has ended without an artifact never gets one, and what is said of it here holds for ever: its files may be removed at
 any later time, by several collectors at once, or by none if this one dies. Where the ledger must first forget something
-(an artifact, a checkpoint, an upload), it does so under the lock of who could ask for it, and the files go after that.
+(an artifact, a checkpoint, an upload), it does so under the lock of who could ask for it, and the files go after that;
+an upload's row goes last, for nothing else knows of its file.
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ from .queue import prefix_of
 from .settle import wanted
 from .submission import KEPT_S
 from .tables import artifacts, attempts, edges, events, experiments, idempotency, jobs, nodes, uploads, workers
-from .uploads import IMPORTS
+from .uploads import IMPORTS, Upload
 
 DAY_S = 86_400.0
 ROWS = 5000  # removed in one transaction
@@ -45,14 +46,6 @@ class Attempt(NamedTuple):
     project_id: str
     job_id: str
     number: int
-
-
-class Upload(NamedTuple):
-    """A file that was handed in, and when it was last written."""
-
-    project_id: str
-    id: str
-    written_at: float
 
 
 class Fate(NamedTuple):
@@ -165,24 +158,23 @@ def _forget(connection: Connection, job_ids: Sequence[str], older_s: float) -> s
     return {*ids, *bare}
 
 
-def unneeded_uploads(engine: Engine, which: Sequence[Upload], dry_run: bool) -> set[str]:
-    """The ids of those of the uploads that may be removed: a day old, and no import that is live or running names them.
+def unneeded_uploads(engine: Engine, after: str, most: int, dry_run: bool) -> tuple[str, list[Upload]]:
+    """Those that may be removed of the next `most` uploads that are a day old, by id after `after`, and the last id
+    looked at (`after` itself where there are no more).
 
-    One without a row was never finished, or is forgotten already. Unless dry_run, the ledger has forgotten them then.
+    That is what never came whole, and what no import that is live or running names. Unless dry_run, nobody finds these
+    by their content any more; the caller removes the bytes and then drops the row.
     """
-    old = (uploads.c.created_at < now() - DAY_S).label("old")
-    rows = select(uploads.c.id, uploads.c.project_id, uploads.c.sha256, old).where(
-        uploads.c.id.in_([each.id for each in which])
-    )
+    old = select(uploads).where(uploads.c.id > after, uploads.c.created_at < now() - DAY_S)
+    rows = old.order_by(uploads.c.id).limit(most)
     with read(engine) if dry_run else write(engine) as connection:
         known = connection.execute(rows if dry_run else rows.with_for_update()).all()  # a submission holds its uploads
-        needed = set(map(tuple, connection.execute(_importing())))
-        doomed = {row.id for row in known if row.old and (row.project_id, row.sha256) not in needed}
-        at = connection.scalar(select(now())) or 0.0
-        if not dry_run:
-            connection.execute(delete(uploads).where(uploads.c.id.in_(doomed)))
-    unfinished = {each.id for each in which if each.written_at < at - DAY_S} - {row.id for row in known}
-    return doomed | unfinished
+        needed = set(map(tuple, connection.execute(_importing()))) if known else set()
+        doomed = [Upload(**row._mapping) for row in known if (row.project_id, row.sha256) not in needed]
+        if doomed and not dry_run:
+            these = uploads.c.id.in_([each.id for each in doomed])
+            connection.execute(update(uploads).where(these).values(sha256=uploads.c.id))
+    return (known[-1].id if known else after), doomed
 
 
 def _importing() -> Select[Any, Any]:

@@ -1,9 +1,13 @@
-"""Uploads: files that were handed in, each content once a project, for import jobs to read."""
+"""Uploads: files that were handed in, each content once a project, for import jobs to read.
+
+A row is there before its bytes and goes after them, so that whatever breaks off, the ledger knows what is left in the
+store. Until the bytes are whole, and once they are to go, its sha256 is its own id: then nobody finds it by content.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
 from robxfer_core.plan import Plan
 from robxfer_core.spec.errors import Problem, SpecError, place, show
@@ -41,22 +45,42 @@ def prefix_of(project_id: str, upload_id: str) -> str:
     return f"{project_id}/uploads/{upload_id}"
 
 
-def add(
-    engine: Engine, project_id: str, upload_id: str, sha256: str, size: int, created_by: str | None = None
-) -> Upload:
-    """Remember a file that is whole in the store. Of the same content twice, the first stays, as if it came now."""
+def begin(engine: Engine, project_id: str, upload_id: str, created_by: str | None = None) -> None:
+    """Remember a file that is about to come."""
+    values = {"id": upload_id, "project_id": project_id, "sha256": upload_id, "bytes": 0, "created_by": created_by}
     with write(engine) as connection:
-        put = insert_or(connection, uploads).values(
-            id=upload_id,
-            project_id=project_id,
-            sha256=sha256,
-            bytes=size,
-            created_at=now(),
-            created_by=created_by,
-        )
-        again = {"created_at": now()}  # it is not collected before the submission that follows
+        connection.execute(uploads.insert().values(created_at=now(), **values))
+
+
+def finish(engine: Engine, project_id: str, upload_id: str, sha256: str, size: int) -> Upload | None:
+    """Remember what has come whole. Returns the upload of this content, as if it came now: of two, the first stays.
+
+    None where the row was collected meanwhile. The caller removes what it has brought where it is not what is kept.
+    """
+    own = (uploads.c.id == upload_id, unfinished())
+    with write(engine) as connection:
+        row = connection.execute(delete(uploads).where(*own).returning(uploads)).one_or_none()
+        if row is None:
+            return None
+        values = {**row._mapping, "created_at": now()}  # it is not collected before the submission that follows
+        put = insert_or(connection, uploads).values(values | {"sha256": sha256, "bytes": size})
+        again = {"created_at": values["created_at"]}
         connection.execute(put.on_conflict_do_update(index_elements=["project_id", "sha256"], set_=again))
-        return _all(connection, project_id, [sha256])[sha256]
+        kept = _all(connection, project_id, [sha256])[sha256]
+        if kept.id != upload_id:
+            connection.execute(uploads.insert().values(values))
+        return kept
+
+
+def drop(engine: Engine, upload_id: str) -> None:
+    """Drop the row of a file that nobody finds by its content, once the store has no more of it."""
+    with write(engine) as connection:
+        connection.execute(delete(uploads).where(uploads.c.id == upload_id, unfinished()))
+
+
+def unfinished() -> ColumnElement[bool]:
+    """Whether the row's file is not whole yet, or about to go."""
+    return uploads.c.sha256 == uploads.c.id
 
 
 def find(connection: Connection, project_id: str, kind: str, params: dict[str, Any]) -> Upload | None:
@@ -91,14 +115,14 @@ def hold(connection: Connection, project_id: str, plan: Plan) -> None:
         raise SpecError([Problem(at, show(node.params["upload"]), takes) for at, node in places.items()])
 
 
-def forget(engine: Engine, project_id: str, sha256: str) -> str | None:
-    """Drop an upload all of whose import jobs have failed or were cancelled. Returns where it is in the store.
+def forget(engine: Engine, project_id: str, sha256: str) -> Upload | None:
+    """Let nobody find an upload all of whose import jobs have failed or were cancelled; its bytes, then its row may go.
 
-    None, and nothing is dropped, where it is not there or a job may still read it.
+    None, and nothing is changed, where it is not there or a job may still read it.
     """
-    mine = (uploads.c.project_id == project_id, uploads.c.sha256 == sha256)
+    mine = (uploads.c.project_id == project_id, uploads.c.sha256 == sha256, ~unfinished())
     with write(engine) as connection:
-        row = connection.execute(select(uploads.c.id).where(*mine).with_for_update()).one_or_none()
+        row = connection.execute(select(uploads).where(*mine).with_for_update()).one_or_none()
         if row is None:
             return None
         needed = select(jobs.c.params).where(
@@ -106,11 +130,11 @@ def forget(engine: Engine, project_id: str, sha256: str) -> str | None:
         )
         if any(params["upload"] == sha256 for params in connection.scalars(needed)):
             return None
-        connection.execute(delete(uploads).where(*mine))
-    return prefix_of(project_id, row.id)
+        connection.execute(update(uploads).where(*mine).values(sha256=uploads.c.id))
+    return Upload(**row._mapping)
 
 
 def _all(connection: Connection, project_id: str, sha256: list[str]) -> dict[str, Upload]:
-    query = select(uploads).where(uploads.c.project_id == project_id, uploads.c.sha256.in_(sha256))
+    query = select(uploads).where(uploads.c.project_id == project_id, uploads.c.sha256.in_(sha256), ~unfinished())
     rows = connection.execute(query.order_by(uploads.c.id).with_for_update(read=True, key_share=True))
     return {row.sha256: Upload(**row._mapping) for row in rows}

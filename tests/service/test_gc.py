@@ -158,7 +158,14 @@ def test_of_ended_attempts_only_artifacts_and_the_checkpoint_to_go_on_from_stay(
     other = ledger.claim()
     place.put(f"{other.prefix}/checkpoint-1/state")  # not yet recorded
     unknown = {
-        place.put(name) for name in ("readyz/probe", "elsewhere/job_x/1/a", f"default/{won.job_id}/7/a", "a/b/c/d")
+        place.put(name)
+        for name in (
+            "readyz/probe",
+            "elsewhere/job_x/1/a",
+            f"default/{won.job_id}/7/a",
+            "a/b/c/d",
+            "default/uploads/upl_x/upload",
+        )
     }
 
     expected = sorted([("attempt", lost.prefix), ("checkpoint", stale), ("checkpoint", f"{won.prefix}/checkpoint-1")])
@@ -394,13 +401,14 @@ def test_two_collectors_at_once(place, together):
 def test_uploads_go_a_day_after_nobody_needs_them(place):
     ledger = place.ledger
 
-    def upload(sha: str, days: float, row: bool = True) -> str:
+    def upload(sha: str | None, days: float, row: bool = True) -> str:
+        """sha: none of one that has not come whole."""
         id = new_id("upl")
         name = place.put(f"default/uploads/{id}/upload")
         os.utime(place.store.root / name, (0.0, time.time() - days * DAY))
         if row:
             with write(ledger.engine) as connection:
-                values = {"id": id, "project_id": "default", "sha256": sha, "bytes": 4}
+                values = {"id": id, "project_id": "default", "sha256": sha or id, "bytes": 4}
                 connection.execute(insert(uploads).values(created_at=now() - days * DAY, **values))
         return f"default/uploads/{id}"
 
@@ -410,7 +418,8 @@ def test_uploads_go_a_day_after_nobody_needs_them(place):
         return experiment
 
     imported, running, wanted, fresh, never = (upload(sha, 2) for sha in ("i", "r", "w", "f", "n"))
-    arriving, broken = upload("", 0.1, row=False), upload("", 1.1, row=False)
+    arriving, broken, stranger = upload(None, 0.1), upload(None, 1.1), upload("", 9, row=False)
+    place.store.delete(unlisted := upload(None, 2))
     with write(ledger.engine) as connection:  # the same file was handed in again
         connection.execute(update(uploads).where(uploads.c.sha256 == "f").values(created_at=now()))
     wants("i")
@@ -419,17 +428,55 @@ def test_uploads_go_a_day_after_nobody_needs_them(place):
     ledger.claim()
     experiments.cancel(ledger.engine, "default", stopped)
     wants("w", "elsewhere")
-    expected = sorted([("upload", imported), ("upload", never), ("upload", broken)])
+    expected = sorted(("upload", name) for name in (imported, never, broken, unlisted))
     before = place.everything()
     assert place.gc(dry_run=True) == expected
     assert place.everything() == before
     assert place.gc() == expected
-    assert {f"{name}/upload" for name in (running, wanted, fresh, arriving)} <= place.names()
+    assert {f"{name}/upload" for name in (running, wanted, fresh, arriving, stranger)} <= place.names()
     with read(ledger.engine) as connection:
-        assert set(connection.scalars(select(uploads.c.sha256))) == {"r", "w", "f"}
+        assert set(connection.scalars(select(uploads.c.sha256))) == {"r", "w", "f", arriving.split("/")[2]}
 
 
-@pytest.mark.parametrize("moment", ["SELECT uploads.id", "DELETE FROM uploads"])
+def hand_in(ledger: Any, id: str) -> str:
+    """The id of the upload that is kept of a file whose content is `s`."""
+    handed_in.begin(ledger.engine, "default", id)
+    kept = handed_in.finish(ledger.engine, "default", id, "s", 4)
+    assert kept is not None
+    return kept.id
+
+
+def test_a_collection_that_dies_between_an_uploads_row_and_its_bytes_is_finished_by_the_next(place):
+    ledger, id = place.ledger, new_id("upl")
+    name = place.put(f"default/uploads/{id}/upload")
+    assert hand_in(ledger, id) == id
+    with write(ledger.engine) as connection:
+        connection.execute(update(uploads).values(created_at=now() - 2 * DAY))
+
+    def die() -> None:
+        raise OSError
+
+    with pytest.raises(OSError):
+        list(gc.remove(ledger.engine, Watched(place.store.root, removing=die)))
+    assert name in place.names()
+    other = new_id("upl")  # nobody finds it any more: the same content comes anew
+    assert hand_in(ledger, other) == other
+    assert place.gc() == [("upload", f"default/uploads/{id}")]
+    assert name not in place.names()
+    with read(ledger.engine) as connection:
+        assert connection.scalars(select(uploads.c.id)).all() == [other]
+
+
+def test_an_upload_that_was_collected_while_it_came_is_not_kept(place):
+    ledger, id = place.ledger, new_id("upl")
+    handed_in.begin(ledger.engine, "default", id)
+    with write(ledger.engine) as connection:
+        connection.execute(update(uploads).values(created_at=now() - 2 * DAY))
+    assert place.gc() == [("upload", f"default/uploads/{id}")]
+    assert handed_in.finish(ledger.engine, "default", id, "s", 4) is None
+
+
+@pytest.mark.parametrize("moment", ["SELECT uploads.id", "UPDATE uploads"])
 def test_an_upload_that_is_named_while_it_is_collected(place, moment):
     ledger, id = place.ledger, new_id("upl")
     name = place.put(f"default/uploads/{id}/upload")
@@ -452,15 +499,17 @@ def test_an_upload_that_is_named_while_it_is_collected(place, moment):
 
 
 def test_an_upload_handed_in_again_stays_for_the_submission_that_follows(place):
-    ledger, id = place.ledger, new_id("upl")
+    ledger, id, again = place.ledger, new_id("upl"), new_id("upl")
     name = place.put(f"default/uploads/{id}/upload")
-    handed_in.add(ledger.engine, "default", id, "s", 4)
+    hand_in(ledger, id)
     with write(ledger.engine) as connection:
-        connection.execute(update(uploads).values(created_at=now() - 2 * DAY))
+        connection.execute(update(uploads).where(uploads.c.id == id).values(created_at=now() - 2 * DAY))
     assert place.gc(dry_run=True) == [("upload", f"default/uploads/{id}")]
-    assert handed_in.add(ledger.engine, "default", new_id("upl"), "s", 4).id == id
+    assert hand_in(ledger, again) == id
     assert place.gc() == []
     assert name in place.names()
+    with read(ledger.engine) as connection:  # what was brought a second time is known until its bytes are gone
+        assert connection.scalar(select(uploads.c.sha256).where(uploads.c.id == again)) == again
 
 
 def test_old_history_goes(place):
@@ -558,4 +607,4 @@ def test_a_large_store_takes_little_memory_and_few_statements(place):
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
-    assert len([each for each in sent if "FROM" in each]) == 10_000 / gc.BATCH
+    assert len([each for each in sent if "FROM" in each]) == 10_000 / gc.BATCH + 1  # of uploads

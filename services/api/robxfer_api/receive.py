@@ -73,7 +73,7 @@ Expected = Annotated[str | None, Depends(expected)]
 
 
 async def receive(ctx: Context, project: str, request: Request, sha256: str | None, sender: str | None) -> Upload:
-    """Keep a request's body as an upload of the project. Raises Refused, and then nothing of it is left.
+    """Keep a request's body as an upload of the project. Raises Refused; what is left of it then, nobody finds.
 
     sha256: what the body must have, where that is known.
     """
@@ -90,23 +90,27 @@ async def receive(ctx: Context, project: str, request: Request, sha256: str | No
 
 def _keep(ctx: Context, project: str, body: AsyncIterator[bytes], sha256: str | None, sender: str | None) -> Upload:
     id = new_id("upl")
-    prefix = uploads.prefix_of(project, id)
     coming = _Coming(body)
-    mine = False
     try:
-        ctx.store.write(f"{prefix}/{FILE}", coming.pieces())
-        coming.check(sha256)
-        upload = uploads.add(ctx.engine, project, id, coming.sha256, coming.size, sender)
-        mine = upload.id == id  # else the project has this content already
-        return upload
+        uploads.begin(ctx.engine, project, id, sender)
+        try:
+            ctx.store.write(f"{uploads.prefix_of(project, id)}/{FILE}", coming.pieces())
+            coming.check(sha256)
+        except BaseException:
+            _remove(ctx, project, id)
+            raise
+        # Where this fails, it may have been done: what is there stays, and is found again or collected.
+        upload = uploads.finish(ctx.engine, project, id, coming.sha256, coming.size)
     except (Refused, HTTPException, RequestValidationError, ClientDisconnect):
         raise
     except Exception:
         log.exception("an upload could not be kept")
-        raise Refused(503, "The upload could not be stored; nothing of it is kept.") from None
-    finally:
-        if not mine:
-            _remove(ctx, prefix)
+        raise Refused(503, "The upload could not be stored; send it again.") from None
+    if upload is None or upload.id != id:  # else the project has this content already
+        _remove(ctx, project, id)
+    if upload is None:
+        raise Refused(503, "The upload took more than a day and was given up; send it again.")
+    return upload
 
 
 class _Coming:
@@ -145,8 +149,10 @@ class _Coming:
             raise wrong_header("Content-Digest", f"sha256 {sha256}", f"the sha256 of what came, {self.sha256}")
 
 
-def _remove(ctx: Context, prefix: str) -> None:
+def _remove(ctx: Context, project: str, id: str) -> None:
+    """Remove the bytes of an upload, then its row."""
     try:
-        ctx.store.delete(prefix)
+        ctx.store.delete(uploads.prefix_of(project, id))
+        uploads.drop(ctx.engine, id)
     except Exception as error:  # garbage collection will
-        log.warning("%s could not be removed: %s", prefix, error)
+        log.warning("the upload %s could not be removed: %s", id, error)

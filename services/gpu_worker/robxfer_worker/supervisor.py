@@ -246,14 +246,15 @@ class _Attempt:
             self.log.warning("an old checkpoint could not be removed", error=str(error))
 
     def _forget_upload(self) -> None:
-        """What an import job has refused for good is removed: its row, then its file."""
+        """What an import job has refused for good is removed: nobody finds it, its file goes, then its row."""
         sha256 = self.claim.params.get("upload")
         if sha256 is None:
             return
         try:
-            prefix = uploads.forget(self.house.engine, self.claim.project_id, sha256)
-            if prefix is not None:
-                self.house.store.delete(prefix)
+            upload = uploads.forget(self.house.engine, self.claim.project_id, sha256)
+            if upload is not None:
+                self.house.store.delete(upload.prefix)
+                uploads.drop(self.house.engine, upload.id)
         except Exception as error:  # garbage collection will
             self.log.warning("an upload could not be removed", error=str(error))
 

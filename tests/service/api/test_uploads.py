@@ -242,11 +242,28 @@ def test_more_at_once_than_there_is_room_for_are_told_to_come_again(
 def test_a_store_that_does_not_take_it(service: Any) -> None:
     (service.scratch / "store/default").write_text("no folder")
     answer = post(service, "/v1/datasets?name=x", b"data")
-    assert (answer.status_code, answer.json()["detail"]) == (
-        503,
-        "The upload could not be stored; nothing of it is kept.",
-    )
+    told = "The upload could not be stored; send it again."
+    assert (answer.status_code, answer.json()["detail"]) == (503, told)
     assert count(service, uploads) == count(service, experiments) == 0
+
+
+def test_an_upload_of_which_the_ledger_does_not_say_whether_it_is_kept(
+    service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row is never without its bytes: whoever sends them again finds both."""
+    finish = receive.uploads.finish
+
+    def unheard(*given: Any) -> None:
+        finish(*given)
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(receive.uploads, "finish", unheard)
+        assert post(service, "/v1/datasets?name=x", b"data").status_code == 503
+    assert post(service, "/v1/datasets?name=x", b"data").status_code == 202
+    assert count(service, uploads) == 1
+    (given,) = service.claim().inputs
+    assert b"".join(service.store.stream(f"{given.prefix}/upload")) == b"data"
 
 
 def test_a_spec_that_names_an_upload_which_is_not_there(service_on_both: Any) -> None:
