@@ -22,7 +22,7 @@ from robxfer_core.ledger.tables import jobs
 
 from . import servers
 from .servers import alive, children_of, until
-from .stack import LONG, Stack
+from .stack import DIGITS, LONG, Stack
 
 pytestmark = pytest.mark.servers
 
@@ -64,6 +64,15 @@ def test_two_processes_end_a_training_as_one_does(stack, worker):
         one, two = made
         for name, value in one.items():
             torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_job_of_high_priority_goes_first_whichever_queue_it_waits_in(make_stack):
+    stack = make_stack(queues=["cpu", "gpu"], slots=1)
+    jobs: dict[str, Any] = {f"set{n}": {**DIGITS, "max_train": 50 + n} for n in range(3)}
+    experiment = stack.ask({**jobs, "urgent": {**DIGITS, "run": {"queue": "gpu", "priority": 100}}})
+    with servers.worker(stack.settings, stack.folder):
+        assert stack.ended(experiment) == "done"
+    assert min([*jobs, "urgent"], key=lambda name: stack.job(experiment, name).started_at) == "urgent"
 
 
 def test_an_error_of_a_rank_is_that_of_the_job(stack, worker):

@@ -1,4 +1,4 @@
-"""The Celery task behind the bell: take the best job of a queue, see it through, and take the next."""
+"""The Celery task behind the bell: take the best job of the worker's queues, see it through, and take the next."""
 
 import queue as queues
 from collections.abc import Callable
@@ -41,21 +41,25 @@ class Slots:
 
 
 def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
-    """Keep a slot busy, if one is free, until the queue of this name has nothing ready."""
+    """Keep a slot busy, if one is free, until the worker's queues have nothing ready; the one of this name rang.
+
+    It takes from all of them, for a slot that emptied one queue first would let no priority reach it from another.
+    """
     slot = slots.take()
     if slot is None:
         return
-    log = structlog.get_logger().bind(queue=name, slot=slot.number)
+    log = structlog.get_logger().bind(rang=name, slot=slot.number)
+    settings = house.settings
     try:
         while not house.draining.is_set():
             gpus = len(slot.gpus) or None
-            claim = queue.claim(house.engine, worker_id, [name], house.settings.lease_s, slot.device, gpus)
+            claim = queue.claim(house.engine, worker_id, settings.queues, settings.lease_s, slot.device, gpus)
             if claim is None:
                 return
             if slots.free():
-                bell.ring(house.settings, [name])  # a message wakes one slot: pass it on while there may be more
+                bell.ring(settings, [name])  # a message wakes one slot: pass it on while there may be more
             supervise(house, claim, slot)
-            bell.ring(house.settings, queue.sweep(house.engine))  # what the job's end made ready
+            bell.ring(settings, queue.sweep(house.engine))  # what the job's end made ready
     except AWAY as error:
         log.warning("the slot gives up its turn: the database is away", error=str(error))
     except Exception:
