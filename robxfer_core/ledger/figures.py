@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
 from .engine import now, read
+from .settle import wanted
 from .tables import attempts, jobs
 
 WAIT_BOUNDS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
@@ -46,10 +47,13 @@ def throughput(engine: Engine) -> dict[tuple[str, str], Throughput]:
 
 
 def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
-    """How many jobs that have not ended there are, by (queue, state)."""
+    """How many jobs run, or wait or are ready and are wanted, by (queue, state).
+
+    What waits for a job that failed stays waiting, and is no load. A job that has not ended costs a look at indexes.
+    """
     query = (
         select(jobs.c.queue, jobs.c.state, func.count())
-        .where(jobs.c.state.in_(("waiting", "ready", "running")))
+        .where(or_(jobs.c.state == "running", and_(jobs.c.state.in_(("waiting", "ready")), wanted())))
         .group_by(jobs.c.queue, jobs.c.state)
     )
     with read(engine) as connection:
@@ -57,10 +61,10 @@ def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
 
 
 def oldest_ready(engine: Engine) -> dict[str, float]:
-    """For how many seconds the job of each queue that has been ready longest has been, of those whose time has come."""
+    """For how many seconds the job of each queue that has been ready longest has been: wanted, its time come."""
     query = (
         select(jobs.c.queue, now() - func.min(jobs.c.ready_at))
-        .where(jobs.c.state == "ready", jobs.c.not_before <= now())
+        .where(jobs.c.state == "ready", jobs.c.not_before <= now(), wanted())
         .group_by(jobs.c.queue)
     )
     with read(engine) as connection:

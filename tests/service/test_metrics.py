@@ -6,8 +6,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from robxfer_api.figures import exposition
-from robxfer_core.ledger import figures, queue, workers
+from robxfer_api.figures import UNSERVED, exposition
+from robxfer_core.ledger import experiments, figures, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import attempts, jobs
 
@@ -66,6 +66,45 @@ def test_figures_of_attempts_of_every_outcome(ledger):
     assert seen["robxfer_wait_seconds_sum", "cpu"] == 100_074.0
     assert seen["robxfer_publish_seconds_bucket", "train", "0.5"] == seen["robxfer_publish_seconds_count", "train"] == 1
     assert seen["robxfer_publish_seconds_bucket", "train", "0.1"] == 0
+
+
+def test_what_nobody_wants_any_more_is_no_load(ledger):
+    tally = figures.Tally()
+
+    def depth() -> dict[str, float]:
+        seen = scrape(ledger, tally)
+        assert ("robxfer_queue_oldest_seconds", "cpu") not in seen or seen["robxfer_queue_oldest_seconds", "cpu"] < 60
+        return {key[2]: n for key, n in seen.items() if key[:2] == ("robxfer_queue_depth", "cpu") and n}
+
+    ledger.submit({"a": (), "b": ("a",), "c": ("b",)}, retries=0)
+    first = ledger.claim()
+    assert depth() == {"running": 1, "waiting": 2}
+    ledger.finish(first, "failed")
+    experiment = ledger.submit({"x": (), "y": ()})
+    assert depth() == {"ready": 2}
+    taken = ledger.claim()
+    ledger.set_job("y", ready_at=jobs.c.ready_at - 500)
+    experiments.cancel(ledger.engine, "default", experiment)
+    ledger.set_job("y", state="ready")  # as where another made it ready at this moment
+    assert depth() == {"running": 1}
+    ledger.finish(taken, "stopped")
+    assert depth() == {}
+
+
+def test_queues_that_somebody_made_up_are_summed(ledger):
+    tally = figures.Tally()
+    workers.heartbeat(ledger.engine, "w", ["cpu"], 1, "cpu", {})
+    ledger.submit({"served": ()})
+    for n in range(UNSERVED + 3):
+        graph = {f"{n}": ()} if n < 3 else {f"{n}": (), f"{n}b": ()}
+        ledger.submit(graph, queue=f"made-up-{n}")
+    ledger.set_job("1", ready_at=jobs.c.ready_at - 500)
+    seen = scrape(ledger, tally)
+    depth = {key[1]: n for key, n in seen.items() if key[0] == "robxfer_queue_depth" and key[2] == "ready"}
+    assert len(depth) == UNSERVED + 2
+    assert (depth["cpu"], depth["other"], depth["made-up-3"]) == (1, 3, 2)
+    assert 500 <= seen["robxfer_queue_oldest_seconds", "other"] < 560
+    assert seen["robxfer_slots", "other"] == 0
 
 
 def test_what_ended_long_ago_is_read_once_and_counted_once(ledger):

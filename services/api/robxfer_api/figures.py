@@ -1,7 +1,7 @@
 """The ledger's figures as Prometheus reads them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Engine
 
@@ -11,6 +11,9 @@ from robxfer_core.ledger.figures import Ended, Spread, Tally
 Sample = tuple[str, dict[str, str], float]
 """What follows the family's name, the labels, and the value."""
 STATES = ("waiting", "ready", "running")
+UNSERVED = 100
+"""Queues without a worker that have a name of their own in the figures."""
+OTHER = "other"
 
 
 def exposition(engine: Engine, tally: Tally) -> str:
@@ -18,11 +21,12 @@ def exposition(engine: Engine, tally: Tally) -> str:
 
     What they cost does not grow with history: jobs are counted while they have not ended, attempts by the tally.
     """
-    depth, oldest, live = figures.queue_depth(engine), figures.oldest_ready(engine), workers.live(engine)
-    ended = tally.read(engine)
-    slots = Counter({queue: 0 for queue, _ in depth})  # a queue that nobody serves has none, which is worth a line
+    live, ended = workers.live(engine), tally.read(engine)
+    slots: Counter[str] = Counter()
     for worker in live:
         slots.update(dict.fromkeys(worker.queues, worker.slots))
+    depth, oldest = _few(figures.queue_depth(engine), figures.oldest_ready(engine), slots.keys())
+    slots.update(dict.fromkeys((queue for queue, _ in depth), 0))  # one that nobody serves has none: worth a line
     outcomes = _by(ended, lambda kind, queue, outcome: {"kind": kind, "outcome": outcome})
     waits = _by(ended, lambda kind, queue, outcome: {"queue": queue})
     kinds = _by(ended, lambda kind, queue, outcome: {"kind": kind})
@@ -32,7 +36,7 @@ def exposition(engine: Engine, tally: Tally) -> str:
             _family(
                 "robxfer_queue_depth",
                 "gauge",
-                "Jobs that have not ended, by queue and state.",
+                "Jobs that run or are wanted, by queue and state.",
                 [("", {"queue": q, "state": s}, depth.get((q, s), 0)) for q in slots for s in STATES],
             ),
             _family(
@@ -72,6 +76,28 @@ def exposition(engine: Engine, tally: Tally) -> str:
             ),
         ]
     )
+
+
+def _few(
+    depth: Mapping[tuple[str, str], int], oldest: Mapping[str, float], served: Collection[str]
+) -> tuple[Mapping[tuple[str, str], int], Mapping[str, float]]:
+    """Depth by (queue, state) and the oldest by queue, with those queues summed as OTHER that are one too many.
+
+    Whoever submits a job names its queue, so of those that nobody serves only the UNSERVED fullest have a name here.
+    """
+    jobs: Counter[str] = Counter()
+    for (queue, _), n in depth.items():
+        jobs[queue] += n
+    fullest = [queue for queue, _ in jobs.most_common() if queue not in served][:UNSERVED]
+    names = {queue: queue for queue in (*served, *fullest)}
+    few: Counter[tuple[str, str]] = Counter()
+    for (queue, state), n in depth.items():
+        few[names.get(queue, OTHER), state] += n
+    first: dict[str, float] = {}
+    for queue, seconds in oldest.items():
+        name = names.get(queue, OTHER)
+        first[name] = max(seconds, first.get(name, 0.0))
+    return few, first
 
 
 def _by(
