@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,7 +61,7 @@ def gc(
 def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json: bool) -> None:
     from robxfer_core import gc as collector
     from robxfer_core.artifacts import open_store
-    from robxfer_core.ledger import collect, migrate
+    from robxfer_core.ledger import audit, collect, migrate
     from robxfer_core.ledger.engine import connect
 
     at = migrate.current(settings.database_url)
@@ -74,11 +75,13 @@ def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json
         sys.exit(WRONG)
     engine = connect(settings.database_url)
     totals: dict[str, Counter[str]] = {}
+    action = "gc" if older_s is None else f"gc --older-than {older_s / DAY_S:g}"
     try:
-        for each in collector.remove(engine, store, older_s, dry_run):
-            totals.setdefault(each.reason, Counter()).update(prefixes=1, objects=each.objects, bytes=each.bytes)
-            _tell(vars(each), f"{each.reason:10} {each.name}  {decimal(each.bytes)}", as_json)
-        rows = collect.history(engine, older_s, dry_run)
+        with nullcontext() if dry_run else audit.by_operator(engine, action, settings.store_url):
+            for each in collector.remove(engine, store, older_s, dry_run):
+                totals.setdefault(each.reason, Counter()).update(prefixes=1, objects=each.objects, bytes=each.bytes)
+                _tell(vars(each), f"{each.reason:10} {each.name}  {decimal(each.bytes)}", as_json)
+            rows = collect.history(engine, older_s, dry_run)
     finally:
         engine.dispose()
     summary = {"dry_run": dry_run, "removed": {reason: dict(total) for reason, total in totals.items()}, "rows": rows}

@@ -154,9 +154,10 @@ def test_an_unforeseen_error_is_in_the_log_without_its_variables(
 
 
 def test_what_an_operator_does_is_in_the_trail(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ROBXFER_DATABASE_URL", database_url)
+    monkeypatch.setenv("ROBXFER_DATA_DIR", str(tmp_path / "data"))
 
     def robxfer(*words: str, status: int = 0) -> str:
         """What a command says, where all goes well on its standard output."""
@@ -181,9 +182,12 @@ def test_what_an_operator_does_is_in_the_trail(
         ("project", "create", "No Name"): "takes up to 40 small letters",
     }.items():
         assert why in robxfer(*words, status=2)
+    robxfer("gc", "--older-than", "30", "--dry-run")
+    robxfer("gc", "--older-than", "30")
     trail = robxfer("audit", "--json")
     lines = [(line["project_id"], line["who"], line["action"], line["status"]) for line in json.loads(trail)]
     assert lines == [
+        (None, "operator", "gc --older-than 30", 200),
         (None, "operator", "project create", 400),
         ("lab", "operator", "token create", 400),
         ("lab", "operator", "token revoke", 400),
