@@ -20,7 +20,7 @@ from safetensors.torch import save
 
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load
-from robxfer_core.science.imports import archive, guard
+from robxfer_core.science.imports import archive, dataset, guard, tars
 from robxfer_core.science.imports.refusal import BadUpload
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun
@@ -29,6 +29,7 @@ from robxfer_core.spec.fields import Arch
 SHA = "a" * 64
 CNN: dict[str, Any] = {"arch": {"name": "cnn", "width": 0.25, "input_size": 8}, "mean": [0.5], "std": [0.25]}
 SET = {"name": "mine"}
+SIZED = {"name": "mine", "size": 8}
 
 
 def run_import(tmp_path: Path, kind: str, data: bytes, params: dict[str, Any]) -> LocalRun:
@@ -100,6 +101,14 @@ def npz(**arrays: Any) -> bytes:
     }
     out = io.BytesIO()
     np.savez(out, **{name: value for name, value in (made | arrays).items() if value is not None})
+    return out.getvalue()
+
+
+def npz_deflated(**arrays: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    with np.load(io.BytesIO(npz())) as made:
+        every: dict[str, Any] = {name: made[name] for name in made} | arrays
+    np.savez_compressed(out, **every)
     return out.getvalue()
 
 
@@ -341,6 +350,21 @@ def test_compression_of_ten_thousand_to_one(tmp_path: Path) -> None:
     refused(tmp_path, "import_dataset", lying(grown, "notes.bin", size=1 << 40), SET, "times the archive's size")
 
 
+def test_gzip_files_of_nothing_one_after_the_other_cost_no_more_than_their_bytes(tmp_path: Path) -> None:
+    """Each copies what is left of the piece that was read, so pieces are small."""
+    (tmp_path / "x").write_bytes(gzip.compress(b"", 1) * 50_000 + gzip.compress(b"end"))
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes | None:
+            read.append(size or 0)
+            return super().read(size)
+
+    with Counted(tmp_path / "x") as file:
+        assert tars.Inflated(file).read(10) == b"end"
+    assert max(read) <= 1 << 16
+
+
 def lying(data: bytes, name: str, size: int) -> bytes:
     """The zip with another size of a file in its directory and at its head."""
     out, at = bytearray(data), data.rfind(name.encode())
@@ -439,6 +463,16 @@ def test_images_that_are_none_or_too_large(tmp_path: Path, data: bytes, reason: 
     refused(tmp_path, "import_dataset", zipped({**GOOD, "train/cat/0.png": data}), SET, reason)
 
 
+def test_an_image_that_would_be_huge_once_resized(tmp_path: Path) -> None:
+    """Its short side becomes `size`, and its long side grows with it."""
+    files = {**GOOD, "train/cat/long.png": png(size=(4000, 1))}
+    reason = r"train/cat/long\.png: 4000 x 1 pixels, 4096000 x 1024 .* takes at most 64000000"
+    refused(tmp_path, "import_dataset", zipped(files), {**SET, "size": 1024}, reason)
+    first = {f"train/{name}/0.png": png(size=(1, 500_000)) for name in ("cat", "dog")}
+    refused(tmp_path, "import_dataset", zipped(GOOD | first), {**SET, "size": 512}, "at most 64000000")
+    assert run_import(tmp_path / "wide", "import_dataset", zipped(GOOD | {"train/cat/0.png": png(size=(64, 8))}), SIZED)
+
+
 @pytest.mark.parametrize("name", ["<script>", "a b", "../x", "x\n", "", "a" * 65, "x\x00"])
 def test_names_of_sets_are_plain(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="name"):
@@ -481,6 +515,13 @@ class Bomb:
 )
 def test_arrays_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], reason: str) -> None:
     refused(tmp_path, "import_dataset", npz(**arrays), SET, reason)
+
+
+def test_more_images_than_anybody_has(tmp_path: Path) -> None:
+    n = dataset.IMAGES + 1
+    many = npz_deflated(x_train=np.zeros((n, 1, 1), np.uint8), y_train=np.arange(n, dtype=np.uint8) % 2)
+    assert len(many) < 50_000
+    refused(tmp_path, "import_dataset", many, SET, "x_train: got 2000001 images")
 
 
 def test_arrays_that_lie_about_their_shape_or_hide_a_pickle(tmp_path: Path) -> None:
@@ -587,9 +628,17 @@ def test_files_that_hold_no_weights_or_too_much(tmp_path: Path) -> None:
 
 
 def test_a_view_of_a_few_numbers_is_no_tensor_of_many(tmp_path: Path) -> None:
-    """A stride of 0 says a size that no file has."""
-    stretched = saved(weights(**{"body.layer1.0.bn1.weight": torch.zeros(1, dtype=torch.half).expand(1 << 40)}))
-    refused(tmp_path, "import_model", stretched, CNN, "do not fit")
+    """By a stride of 0, which says a size that no file has, or since several tensors are of the same numbers."""
+    few, name = torch.zeros(1, dtype=torch.half), "body.layer1.0.bn1.weight"
+    refused(tmp_path, "import_model", saved(weights(**{name: few.expand(1 << 40)})), CNN, "each weight stored once")
+    refused(tmp_path, "import_model", saved(weights(**{name: few.expand(4)})), CNN, "each weight stored once")
+    shared = {each: torch.zeros(4) for each in (name, "body.layer1.0.bn1.bias")}
+    assert run_import(tmp_path / "own", "import_model", saved(weights(**shared)), CNN)
+    shared = dict.fromkeys(shared, torch.zeros(4))
+    refused(tmp_path / "one", "import_model", saved(weights(**shared)), CNN, "each weight stored once")
+    together = torch.zeros(8)  # of one storage, as an optimiser that flattens them leaves them
+    flat = dict(zip(shared, together.split(4), strict=True))
+    assert run_import(tmp_path / "flat", "import_model", saved(weights(**flat)), CNN)
 
 
 def test_weights_of_another_network(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.data.sources import Part, Source, open_source
+from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, open_source
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.science.seeds import derive
@@ -40,7 +40,7 @@ def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset,
         indices, labels = chosen[split]
         for start in range(0, len(indices), BATCH):
             piece = slice(start, start + BATCH)
-            images = [pixels(parts[split].image(int(i)), spec.size, spec.interpolation) for i in indices[piece]]
+            images = [pixels(parts[split], int(i), spec.size, spec.interpolation) for i in indices[piece]]
             yield Batch(_stack(spec.name, images), labels[piece])
             done += len(images)
             run.progress(done, total, "images")
@@ -72,11 +72,18 @@ def _choose(part: Part, kept: list[int], most: int | None, seed: int) -> tuple[n
     return indices, labels[indices]
 
 
-def pixels(image: Image.Image, size: int | None, interpolation: str) -> np.ndarray:
-    """[C, H, W] uint8; with a size, the short side is resized to it and the middle is cut out."""
+def pixels(part: Part, index: int, size: int | None, interpolation: str) -> np.ndarray:
+    """An image as [C, H, W] uint8; with a size, the short side is resized to it and the middle is cut out.
+
+    Raises BadSource, naming the image, where it is so long that it would have more than MAX_PIXELS when resized.
+    """
+    image = part.image(index)
     if size is not None and image.size != (size, size):
         scale = size / min(image.size)
         wide, high = (max(size, round(scale * side)) for side in image.size)
+        if wide * high > MAX_PIXELS:
+            got = f"{image.width} x {image.height} pixels, {wide} x {high} with a short side of {size}"
+            raise BadSource(f"{part.name(index)}: {got}; takes at most {MAX_PIXELS}")
         how = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}[interpolation]
         left, top = (wide - size) // 2, (high - size) // 2
         image = image.resize((wide, high), how).crop((left, top, left + size, top + size))

@@ -15,7 +15,7 @@ from robxfer_core.spec import datasets
 from robxfer_core.spec.datasets import BadSource
 
 MAX_PIXELS = 64_000_000
-"""Of one image file: more is taken for a decompression bomb."""
+"""Of one image, as it comes and as it is resized: more is taken for a bomb."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Part:
     """[n] int64."""
     image: Callable[[int], Image.Image]
     """The i-th image, grey (`L`) or `RGB`."""
+    name: Callable[[int], str] = "image {}".format
+    """What the i-th image is called where something is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def _files(files: dict[str, list[Path]], classes: list[str], root: Path) -> Part
 
 
 def _pairs(pairs: list[tuple[Path, int]], root: Path) -> Part:
-    return Part(np.array([label for _, label in pairs], np.int64), lambda i: decode(pairs[i][0], root))
+    labels = np.array([label for _, label in pairs], np.int64)
+    return Part(labels, lambda i: decode(pairs[i][0], root), lambda i: str(pairs[i][0].relative_to(root.parent)))
 
 
 def decode(path: Path, root: Path) -> Image.Image:
@@ -166,4 +169,4 @@ def split_source(classes: list[str], part: Part, seed: int) -> Source:
 
 
 def _take(part: Part, chosen: np.ndarray) -> Part:
-    return Part(part.labels[chosen], lambda i: part.image(int(chosen[i])))
+    return Part(part.labels[chosen], lambda i: part.image(int(chosen[i])), lambda i: part.name(int(chosen[i])))

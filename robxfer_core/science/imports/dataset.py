@@ -23,6 +23,8 @@ from .refusal import BadUpload
 
 IMAGE_BYTES = 64 << 20
 """Of one image file."""
+IMAGES = 2_000_000
+"""Of one split of an .npz, where each may be of a single pixel."""
 OUT_BYTES = 64 << 30
 """Of all images as they are kept."""
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -35,8 +37,8 @@ def import_dataset(spec: ImportDataset, inputs: Inputs, run: Run) -> dict[str, A
     path = upload(inputs)
     with tempfile.TemporaryDirectory(dir=run.out.parent) as scratch:
         source = _npz(path, Path(scratch)) if _is_npz(path) else _folders(path, spec, Path(scratch) / "images", run)
-        _check_room(source, spec)
         try:
+            _check_room(source, spec)
             return write_source(source, list(range(len(source.classes))), spec, run)
         except BadSource as error:
             raise BadUpload("the images", str(error), "square images of one size, or `size`") from error
@@ -69,6 +71,8 @@ def _npz(path: Path, scratch: Path) -> Source:
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
             raise BadUpload(f"x_{split}", f"{x.dtype} {list(x.shape)}", "uint8 [N, H, W] or [N, H, W, 1 or 3]")
+        if len(x) > IMAGES:
+            raise BadUpload(f"x_{split}", f"{len(x)} images", f"at most {IMAGES}")
         if math.prod(x.shape[1:3]) > MAX_PIXELS or min(x.shape[1:3]) < 1:
             raise BadUpload(f"x_{split}", f"images of {x.shape[2]} x {x.shape[1]}", f"1 to {MAX_PIXELS} pixels")
         if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or len(y) == 0:
@@ -116,7 +120,7 @@ def _part(images: Path, places: dict[str, tuple[int, int]], layout: Layout) -> P
             file.seek(at)
             return decode(file.read(length), order[index])
 
-    return Part(np.array([labels[layout.images[name][1]] for name in order], np.int64), image)
+    return Part(np.array([labels[layout.images[name][1]] for name in order], np.int64), image, order.__getitem__)
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -149,7 +153,7 @@ def _checked(source: Source) -> Source:
 
 def _check_room(source: Source, spec: ImportDataset) -> None:
     """Refuse what would take too much room as it is kept, by its first image: all have the same shape in the end."""
-    image = pixels(source.train.image(0), spec.size, spec.interpolation)
+    image = pixels(source.train, 0, spec.size, spec.interpolation)
     parts = ((source.train, spec.max_train), (source.test, spec.max_test))
     count = sum(min(len(part.labels), most or len(part.labels)) for part, most in parts)
     if count * image.nbytes > OUT_BYTES:

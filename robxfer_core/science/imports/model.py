@@ -128,7 +128,18 @@ def _named(stored: Mapping[str, Any]) -> dict[str, Tensor]:
         if plain in found:
             raise BadUpload(name, "a second tensor of that place", "each weight once")
         found[plain] = tensor
+    _check_views(found)
     return found
+
+
+def _check_views(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse views of a few numbers as many: by a stride of 0, or of one storage over and over."""
+    says = sum(tensor.nbytes for tensor in tensors.values())
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
+    if says > sum(storages.values()):
+        raise BadUpload(
+            "the weights", f"{says} bytes out of {sum(storages.values())} stored", "each weight stored once"
+        )
 
 
 def _shape_of(tensors: Mapping[str, Tensor], spec: ImportModel) -> tuple[int, int]:

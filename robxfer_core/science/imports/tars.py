@@ -11,6 +11,9 @@ from typing import BinaryIO
 from .guard import PIECE, Guard, Take
 from .refusal import BadUpload
 
+FED = 1 << 14
+"""Bytes inflated at a time: what is left of them is copied with each read and each gzip file, however short."""
+
 
 class Inflated:
     """A gzip file, inflated a little at a time."""
@@ -23,13 +26,13 @@ class Inflated:
         """At most `size` bytes; none at the end. Raises EOFError where the end is missing."""
         while size > 0:
             if self._inflate.eof:
-                rest = self._inflate.unused_data or self._file.read(PIECE)
+                rest = self._inflate.unused_data or self._file.read(FED)
                 if not rest.strip(b"\0"):
                     return b""
                 self._inflate = zlib.decompressobj(wbits=31)  # gzip files may follow each other
                 data = self._inflate.decompress(rest, size)
             else:
-                rest = self._inflate.unconsumed_tail or self._file.read(PIECE)
+                rest = self._inflate.unconsumed_tail or self._file.read(FED)
                 data = self._inflate.decompress(rest, size)
                 if not rest and not data and not self._inflate.eof:
                     raise EOFError("it ends too soon")
