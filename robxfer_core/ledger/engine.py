@@ -16,15 +16,17 @@ from sqlalchemy import (
     Connection,
     Double,
     Engine,
+    ExceptionContext,
     Select,
     Table,
     create_engine,
     event,
     func,
+    make_url,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -34,6 +36,10 @@ Ts = TypeVarTuple("Ts")
 
 AWAY = (OperationalError, InterfaceError, TimeoutError)
 """What a database that cannot be reached, or has no connection to spare, raises: another try may go well."""
+
+IDLE_S = 10.0
+"""Seconds after which PostgreSQL ends a connection that stands still within a transaction. Its client is frozen, or its
+network gone, and its locks hold up everybody's claims and events: it has to be well below a lease."""
 
 EVENTS_LOCK = 0x726F6201
 CLAIMS_LOCK = 0x726F6202
@@ -73,9 +79,26 @@ def connect(url: str) -> Engine:
         event.listen(engine, "begin", _sqlite_begin)
         return engine
     # A dead server must be known within a lease, not after the kernel's quarter of an hour.
-    limits = {"connect_timeout": 5, "tcp_user_timeout": 15_000}
-    return create_engine(
+    own = make_url(url).query.get("options", "")
+    limits = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 15_000,
+        "options": f"-c idle_in_transaction_session_timeout={IDLE_S * 1000:.0f} {own}",
+    }
+    engine = create_engine(
         url, json_serializer=_dumps, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=limits
+    )
+    event.listen(engine, "handle_error", _as_away)
+    return engine
+
+
+def _as_away(context: ExceptionContext) -> OperationalError | None:
+    """What a server says that ended a connection for standing still is none of AWAY, but means no more than that."""
+    error = context.sqlalchemy_exception
+    if not context.is_disconnect or not isinstance(error, InternalError) or error.orig is None:
+        return None
+    return OperationalError(
+        error.statement, error.params, error.orig, error.hide_parameters, connection_invalidated=True
     )
 
 

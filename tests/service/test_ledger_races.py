@@ -2,12 +2,13 @@
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from robxfer_core.ledger import events, experiments, queue
-from robxfer_core.ledger.engine import Conflict, read, write
+from robxfer_core.ledger import engine, events, experiments, queue
+from robxfer_core.ledger.engine import AWAY, CLAIMS_LOCK, EVENTS_LOCK, Conflict, advisory, connect, read, write
 from robxfer_core.ledger.tables import attempts, jobs, projects
 from robxfer_core.ledger.tables import events as events_table
 
@@ -253,3 +254,27 @@ def test_everything_at_once_ends(ledger, together):
     for each in made:
         states = set(ledger.states(each).values())
         assert states == {"done"} if ledger.state(each) == "done" else "running" not in states
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_one_who_stands_still_within_a_transaction_holds_up_nobody_for_long(ledger, database_url, monkeypatch):
+    monkeypatch.setattr(engine, "IDLE_S", 1.0)
+    frozen = connect(database_url)
+
+    def stand_still():
+        with write(frozen) as held, ThreadPoolExecutor(1) as others:
+            advisory(held, CLAIMS_LOCK)
+            advisory(held, EVENTS_LOCK)
+            try:
+                others.submit(ledger.submit, {"a": ()}).result(20)
+                others.submit(ledger.claim).result(20)
+            except TimeoutError:
+                held.rollback()
+                raise
+            held.execute(select(1))  # it wakes up
+
+    with pytest.raises(AWAY, match="idle-in-transaction timeout"):
+        stand_still()
+    with read(frozen) as connection:
+        assert connection.scalar(select(1)) == 1
+    frozen.dispose()
