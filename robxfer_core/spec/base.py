@@ -58,7 +58,7 @@ def references(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 canonical JSON: equal values give equal bytes. Raises ValueError on NaN and integers beyond 2**53."""
+    """RFC 8785 canonical JSON: equal values give equal bytes. Raises ValueError on NaN and integers from 2**53 on."""
     return rfc8785.dumps(value)
 
 

@@ -68,8 +68,8 @@ def _unstorable(value: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unstorable(item, (*at, index))
-    elif isinstance(value, int) and abs(value) > 2**53:
-        yield Problem(place(at), show(value), "integers of at most 2**53")
+    elif isinstance(value, int) and abs(value) >= 2**53:
+        yield Problem(place(at), show(value), "integers of less than 2**53")
     elif isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
         yield Problem(place(at), show(value), "Unicode text without NUL")
 

@@ -19,6 +19,7 @@ from robxfer_core.settings import Settings
 from .killable import children_of, seaweedfs
 
 ROOT = Path(__file__).parents[2]
+MODULE = "robxfer_worker.worker"
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0, pause: float = 0.05) -> Any:
@@ -145,9 +146,9 @@ def group_alive(group: int) -> bool:
 
 
 @contextmanager
-def worker(settings: Settings, folder: Path, **environment: str) -> Iterator[Worker]:
+def worker(settings: Settings, folder: Path, group: int | None = None, /, **environment: str) -> Iterator[Worker]:
     """A worker in a process of its own, told these settings by its environment; yields it once it takes messages."""
-    running = start_worker(settings, folder, **environment)
+    running = start_worker(settings, folder, MODULE, group, **environment)
     try:
         until(running.ready, 60)
         yield running
@@ -160,8 +161,15 @@ def worker(settings: Settings, folder: Path, **environment: str) -> Iterator[Wor
                 running.kill()
 
 
-def start_worker(settings: Settings, folder: Path, module: str = "robxfer_worker.worker", **environment: str) -> Worker:
-    """A worker's process, which may not take messages yet. For its caller to end."""
+def start_worker(
+    settings: Settings,
+    folder: Path,
+    module: str = MODULE,
+    group: int | None = None,
+    /,
+    **environment: str,
+) -> Worker:
+    """A worker's process, which may not take messages yet. For its caller to end. Of a group that root may choose."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"worker-{time.monotonic_ns()}.log"
     with log.open("wb") as file:
@@ -172,6 +180,7 @@ def start_worker(settings: Settings, folder: Path, module: str = "robxfer_worker
             stdout=file,
             stderr=file,
             start_new_session=True,
+            group=group,
         )
     return Worker(process, log)
 

@@ -19,6 +19,7 @@ from .servers import alive, group_alive, until
 from .stack import ENOUGH, LONG, Stack
 
 pytestmark = pytest.mark.servers
+GROUP = 54321 if os.geteuid() == 0 else None  # so that files in /proc which are root's are told from the worker's own
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def shared(make_stack: Callable[..., Stack]) -> Iterator[tuple[Stack, servers.Wo
     """A stack with a worker that the tests of this module share, each with a job of its own."""
     stack = make_stack()
     with servers.worker(
-        stack.settings, stack.folder, ROBXFER_S3_SECRET_KEY="hush", AWS_SECRET_ACCESS_KEY="hush"
+        stack.settings, stack.folder, GROUP, ROBXFER_S3_SECRET_KEY="hush", AWS_SECRET_ACCESS_KEY="hush"
     ) as worker:
         yield stack, worker
 
@@ -76,6 +77,16 @@ def test_a_child_knows_no_secret_and_a_cancelled_one_is_gone(shared):
     until(lambda: not group_alive(pid), 10)
     until(lambda: stack.job(experiment).state == "cancelled")
     assert [each.outcome for each in stack.attempts(stack.job(experiment).id)] == ["stopped"]
+
+
+def test_a_child_cannot_read_its_workers_environment(shared):
+    _, worker = shared
+    environment, served = (Path(f"/proc/{pid}/environ").stat() for pid in (worker.process.pid, worker.fork_server()))
+    assert (environment.st_mode & 0o777, environment.st_uid, environment.st_gid) == (0o400, 0, 0)
+    assert (served.st_uid, served.st_gid) == (
+        os.geteuid(),
+        GROUP or os.getegid(),
+    )  # of any other process it is the user's
 
 
 def test_a_killed_child_is_a_failed_attempt_and_is_tried_again(shared):

@@ -27,10 +27,21 @@ OURS = ("migrate", "bucket", "api", "worker", "worker-cpu")
 ONCE = ("migrate", "bucket")
 COMPOSE = deployment.compose()
 SERVICES: dict[str, Any] = COMPOSE["services"]
+STACKS = [
+    ("store-elsewhere",),
+    ("store-public",),
+    ("servers-public",),
+    ("worker-host",),
+    ("rabbitmq",),
+    ("servers-public", "store-public"),
+]
+ELSEWHERE = {"ROBXFER_SERVERS_ADDRESS": "192.0.2.1"}
+OUTSIDE = {"ROBXFER_S3_ENDPOINT": "s3.example.org:443", "ROBXFER_S3_SECURE": "true"}
 MANIFESTS = [
     pytest.param(document, id=f"{path.stem}-{document['kind']}-{document['metadata']['name']}")
-    for path in [*sorted((ROOT / "deploy/kubernetes").glob("*.yaml")), ROOT / "deploy/kubernetes/example/secret.yaml"]
+    for path in sorted((ROOT / "deploy/kubernetes").rglob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
+    if not document["apiVersion"].startswith("keda.sh/")
 ]
 DOCUMENTS: list[dict[str, Any]] = [each.values[0] for each in MANIFESTS]  # type: ignore[misc]
 
@@ -41,6 +52,74 @@ def test_the_compose_file_keeps_to_its_schema():
     wrong["services"]["api"]["imagee"] = "x"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, SCHEMA)
+
+
+@pytest.mark.parametrize("files", STACKS, ids="+".join)
+def test_files_over_the_compose_file_keep_to_its_schema(files: tuple[str, ...]):
+    jsonschema.validate(deployment.compose(*files, **ELSEWHERE), SCHEMA)
+
+
+def test_every_file_over_the_compose_file_is_tried_and_named_in_the_docs():
+    there = {path.stem for path in (ROOT / "deploy/compose").iterdir()}
+    assert there == {name for files in STACKS for name in files}
+    assert there <= set(re.findall(r"deploy/compose/([a-z-]+)\.yml", (ROOT / "docs/operations.md").read_text()))
+
+
+@pytest.mark.parametrize("files", [(), *STACKS], ids=lambda files: "+".join(files) or "alone")
+def test_whoever_names_a_server_reaches_it(files: tuple[str, ...], tmp_path: Path):
+    """A service that is named is on a network of whoever names it; what is elsewhere, or published, needs a way out."""
+    variables = {**ELSEWHERE, **(OUTSIDE if {"store-elsewhere", "worker-host"} & set(files) else {})}
+    stack = deployment.compose(*files, **variables)
+    secrets = _secrets(tmp_path, "192.0.2.1" if "worker-host" in files else "")
+    started = {name for name, service in stack["services"].items() if service.get("profiles") != ["unused"]}
+    if "worker-host" in files:
+        started = {"worker", "worker-cpu"}
+    named = 0
+    for name in started:
+        service = stack["services"][name]
+        assert service["networks"]
+        out = any(not stack["networks"][network].get("internal") for network in service["networks"])
+        assert out or not service.get("ports"), f"{name} is published and has no network but internal ones"
+        for host in _hosts(service, secrets):
+            named += 1
+            if host in stack["services"]:
+                assert host in started, f"{name} speaks to {host}, which is not started"
+                assert set(service["networks"]) & set(stack["services"][host]["networks"]), (
+                    f"{name} cannot reach {host}"
+                )
+            elif name != "migrate":  # it is told of the store, and asks the database alone
+                assert out, f"{name} speaks to {host}, which is elsewhere, and has no way out"
+        assert service.get("depends_on", {}).keys() <= started
+    assert named >= (6 if "worker-host" in files else 15)
+
+
+def _secrets(folder: Path, instead: str) -> dict[str, str]:
+    subprocess.run(["sh", str(ROOT / "deploy/make-secrets.sh"), str(folder / "secrets")], check=True)
+    made = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+    return {name: re.sub("@[a-z]+:", f"@{instead}:", text) if instead else text for name, text in made.items()}
+
+
+def _hosts(service: dict[str, Any], secrets: dict[str, str]) -> list[str]:
+    """The hosts, by name or address, that a service of ours is told to speak to."""
+    told = [
+        str(value) for name, value in service.get("environment", {}).items() if name != "ROBXFER_S3_PUBLIC_ENDPOINT"
+    ]
+    told += [secrets.get(name, "") for name in service["secrets"] if isinstance(name, str)]
+    return [host for text in told for host in re.findall(r"(?:^|@)([a-z0-9.-]+):[0-9]+", text)]
+
+
+@pytest.mark.parametrize("files", [("servers-public",), ("store-public",)])
+def test_what_is_opened_is_published_as_it_is_told(files: tuple[str, ...]):
+    stack = deployment.compose(*files, **ELSEWHERE)
+    ports = {name: service["ports"] for name, service in stack["services"].items() if "ports" in service}
+    assert ports.pop("api") == ["127.0.0.1:8000:8000"]
+    assert ports == (
+        {"store": ["127.0.0.1:8333:8333"]}
+        if files == ("store-public",)
+        else {
+            name: [f"192.0.2.1:{port}:{port}"] for name, port in (("postgres", 5432), ("broker", 6379), ("store", 8333))
+        }
+    )
 
 
 def test_no_password_is_in_the_compose_file_and_each_is_read_from_a_file():
@@ -111,9 +190,24 @@ def test_every_service_of_ours_takes_what_it_is_told(name: str, monkeypatch: pyt
 
 
 def test_the_example_of_variables_has_every_one_and_its_default():
-    used = set(re.findall(r"\$\{(\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text()))
-    told = set(re.findall(r"^#(\w+)=(.*)$", (ROOT / "deploy/example.env").read_text(), re.M))
-    assert used == told
+    text = "".join(path.read_text() for path in [ROOT / "docker-compose.yml", *(ROOT / "deploy/compose").iterdir()])
+    told = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / "deploy/example.env").read_text(), re.M))
+    assert told.pop("COMPOSE_FILE") == "docker-compose.yml"
+    for name in set(re.findall(r"^ +(ROBXFER_\w+):$", text, re.M)):  # passed on, so the default is the setting's own
+        field = name.removeprefix("ROBXFER_").lower()
+        default, shown = getattr(Settings(), field), getattr(Settings.model_validate({field: told[name]}), field)
+        assert shown == default or default is None
+        del told[name]
+    used = re.findall(r"\$\{(\w+):([-?])([^}]*)\}", text)
+    assert told == {name: value if form == "-" else "" for name, form, value in used}
+
+
+def test_whatever_hosts_differ_in_can_be_told():
+    given = {name for service in SERVICES.values() for name in service.get("environment", {})}
+    given |= set(re.findall(r"^ +(ROBXFER_\w+):$", (ROOT / "docker-compose.yml").read_text(), re.M))
+    given |= {name.upper() for name in COMPOSE["secrets"]}
+    kept = {"secrets_dir", "cache_dir", "work_dir", "wanted_s", "flush_s", "sweep_s", "heartbeat_s"}
+    assert {f"ROBXFER_{name.upper()}" for name in Settings.model_fields.keys() - kept} <= given
 
 
 def test_secrets_are_made_once_and_for_no_other_user(tmp_path: Path):
@@ -162,9 +256,25 @@ def test_what_selects_pods_finds_them():
     ]
     selectors += [each["spec"]["podSelector"] for each in DOCUMENTS if each["kind"] == "NetworkPolicy"]
     for selector in selectors:
-        if "matchExpressions" not in selector:  # the servers', which are not ours
-            wanted = selector.get("matchLabels", selector)
+        wanted = selector.get("matchLabels", selector)
+        if "matchExpressions" not in selector and "serves" not in wanted:  # the servers', which are not ours
             assert any(wanted.items() <= labels.items() for labels in pods), wanted
+
+
+def test_a_worker_that_is_replaced_gives_its_gpu_to_the_next():
+    (worker,) = (each for each in DOCUMENTS if each["kind"] == "Deployment" and "worker" in each["metadata"]["name"])
+    assert worker["spec"]["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+    }
+
+
+def test_who_counts_the_jobs_reaches_the_database():
+    policies = {each["metadata"]["name"]: each["spec"] for each in DOCUMENTS if each["kind"] == "NetworkPolicy"}
+    (rule,) = policies["from-keda"]["ingress"]
+    assert policies["from-keda"]["podSelector"] == {"matchLabels": {"serves": "database"}}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}]
+    assert rule["ports"] == policies["to-the-servers"]["egress"][0]["ports"] == [{"port": 5432}]
 
 
 def test_the_workers_are_scaled_by_name():

@@ -73,6 +73,11 @@ def test_an_eps_below_zero_in_a_study_is_named():
     assert (at, got) == ("studies.digits.levels[1]", "-1.0")
 
 
+def test_an_integer_that_json_may_not_hold_exactly_is_refused():
+    [(at, got, takes)] = problems(small(seed=2**53))
+    assert (at, got, takes) == ("jobs.source.seed", str(2**53), "integers of less than 2**53")
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 def test_a_number_that_is_not_finite_is_refused(value: str):
     text = json.dumps(small(threat={"eps": "X"})).replace('"X"', value).encode()

@@ -25,6 +25,7 @@ from .app import Slots, make_worker_app, work
 from .cache import Cache
 from .folders import OwnFolder, empty
 from .forkserver import ForkServer
+from .private import keep_private
 from .rounds import Rounds
 from .supervisor import House, Slot
 
@@ -35,6 +36,7 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
     `ready` is called once messages are taken. On a signal nothing more is claimed, and the jobs that run have
     `grace_s` to write a checkpoint; they go back to the queue. The database must be migrated.
     """
+    keep_private()
     _log_to_stderr()
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     places = Slots(make_slots(settings))

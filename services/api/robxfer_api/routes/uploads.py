@@ -28,7 +28,7 @@ LARGE |= {
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 Side = Annotated[int | None, Query(ge=4, le=1024)]
-Most = Annotated[int | None, Query(ge=2)]
+Most = Annotated[int | None, Query(ge=2, lt=2**53)]  # what JSON holds exactly
 Numbers = Annotated[str | None, Query(max_length=100, description="numbers, separated by commas, one a channel")]
 Waits = Annotated[Queue, Query(description="of the import job")]
 
