@@ -243,10 +243,16 @@ def _measure(connection: Connection, job_id: str, values: Sequence[tuple[str, in
 
 
 def checkpointed(engine: Engine, job_id: str, attempt: int, manifest: dict[str, Any]) -> bool:
-    """Record a checkpoint whose files are all in the store; a later claim gets it back as it is."""
+    """Record a checkpoint whose files are all in the store; a later claim gets it back as it is.
+
+    It is progress, so that losses before it count no more: a job of weeks outlives any number of them.
+    """
     with write(engine) as connection:
-        done = connection.execute(update(jobs).where(_fence(job_id, attempt)).values(checkpoint=manifest))
-        return done.rowcount == 1
+        rows = lock_jobs(connection, _fence(job_id, attempt), columns=(jobs.c.spent,))
+        for row in rows:
+            spent = {outcome: n for outcome, n in row.spent.items() if outcome != "lost"}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(checkpoint=manifest, spent=spent))
+        return len(rows) == 1
 
 
 def publish(

@@ -103,9 +103,9 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict
     if outcome in SPENDING:
         spent[outcome] = spent.get(outcome, 0) + 1
         failed = spent[outcome] > job._mapping[f"retries_{outcome}"]
-        if not failed and outcome != "lost":
-            before = sum(spent.get(each, 0) for each in SPENDING if each != "lost") - 1
-            pause = min(job.backoff_s * 2**before, BACKOFF_LIMIT_S)
+        counted = sum(spent.values()) - min(1, spent.get("lost", 0))  # a first loss is seldom the job's own doing
+        if not failed and counted:
+            pause = min(job.backoff_s * 2 ** (counted - 1), BACKOFF_LIMIT_S)
     state = connection.scalar(
         update(jobs)
         .where(jobs.c.id == job.id)

@@ -32,7 +32,8 @@ class Retries(Strict):
     out_of_memory: int = Field(default=0, ge=0, le=20)
     """The device or the machine had too little memory, which another try seldom changes."""
     lost: int = Field(default=2, ge=0, le=100)
-    """Its worker was not heard of for a lease: more often, and it is likely the job that kills its workers."""
+    """Its worker was not heard of for a lease, or had no database for one. Counted since the last checkpoint: if there
+    are more without progress, it is likely the job that kills its workers."""
 
 
 def _retries(value: Any) -> Any:
@@ -54,7 +55,7 @@ class Running(Strict):
     retries: Annotated[Retries, BeforeValidator(_retries)] = Retries()
     """Further attempts by how the last one ended; a number n is `{failed: n, timed_out: n}`."""
     backoff_s: float = Field(default=5.0, ge=0, le=3600)
-    """Seconds before the first further attempt, unless the last was lost; doubled for each after it, to 10 minutes."""
+    """Seconds before the first further attempt; doubled for each after it, to 10 minutes. A first loss is free."""
 
     @model_validator(mode="after")
     def _gpus_are_said_apart(self) -> "Running":

@@ -3,10 +3,11 @@
 import math
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from robxfer_core.ledger import events, experiments, figures, jobs, queue, workers
-from robxfer_core.ledger.engine import write
+from robxfer_core.ledger.engine import read, write
+from robxfer_core.ledger.tables import jobs as jobs_table
 from robxfer_core.ledger.tables import projects
 from robxfer_core.ledger.tables import workers as workers_table
 
@@ -108,6 +109,14 @@ def test_measured_values_are_upserted(ledger):
     assert (rest[0].step, rest[0].value, len(rest)) == (3, -3.0, 5_097)
 
 
+def pause_of(ledger, name):
+    """Seconds from the end of its last attempt until the job is tried again; it is then let go on at once."""
+    with read(ledger.engine) as connection:
+        row = connection.execute(select(jobs_table).where(jobs_table.c.id == ledger.job_id(name))).one()
+    ledger.set_job(name, not_before=0.0)
+    return round(row.not_before - row.ended_at) if row.not_before else 0
+
+
 def test_failures_spend_retries_and_back_off_doubling(ledger):
     experiment = ledger.submit({"a": (), "b": ("a",), "other": ()}, retries=2)
     pauses = []
@@ -118,8 +127,7 @@ def test_failures_spend_retries_and_back_off_doubling(ledger):
         found = jobs.job(ledger.engine, "default", ours.job_id)
         assert (found.state, found.outcome, found.error) == ("ready", outcome, {"message": outcome})
         assert [each.reason for each in found.waiting_for] == ["backoff", "worker"]
-        pauses.append(float(found.waiting_for[0].detail.split()[-2]))
-        ledger.set_job("a", not_before=0.0)
+        pauses.append(pause_of(ledger, "a"))
     assert pauses == [5, 10]
     for outcome in ("failed", "timed_out"):  # each outcome has a budget of its own
         assert ledger.finish(ledger.claim(), outcome)
@@ -167,14 +175,35 @@ def test_preemption_spends_nothing(ledger):
     assert ledger.state(experiment) == "done"
 
 
-def test_the_third_loss_fails_the_job(ledger):
+def test_the_third_loss_without_progress_fails_the_job(ledger):
     experiment = ledger.submit({"a": ()}, retries=20)
-    for state in ("ready", "ready", "failed"):
+    for _ in range(5):  # a checkpoint is progress
+        ours = ledger.claim(lease_s=-1)
+        assert queue.checkpointed(ledger.engine, ours.job_id, ours.attempt, {"prefix": "here"})
+        queue.sweep(ledger.engine)
+        assert pause_of(ledger, "a") == 0
+    pauses = []
+    for state in ("ready", "failed"):
         ledger.claim(lease_s=-1)
         queue.sweep(ledger.engine)
         assert ledger.states(experiment) == {"a": state}
+        pauses.append(pause_of(ledger, "a"))
+    assert pauses == [5, 0]
     assert ledger.state(experiment) == "failed"
     assert queue.sweep(ledger.engine) == []
+
+
+def test_progress_forgives_losses_alone(ledger):
+    ledger.submit({"a": ()}, retries=5, backoff_s=3.0)
+    pauses = []
+    for outcome in ("failed", "lost", "lost", "failed"):
+        ours = ledger.claim()
+        assert ledger.finish(ours, outcome)
+        pauses.append(pause_of(ledger, "a"))
+    assert pauses == [3, 3, 6, 12]
+    ours = ledger.claim()
+    assert queue.checkpointed(ledger.engine, ours.job_id, ours.attempt, {})
+    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2}
 
 
 def test_a_sweep_leaves_alone_what_is_held(ledger):

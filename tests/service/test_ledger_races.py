@@ -244,8 +244,10 @@ def test_everything_at_once_ends(ledger, together):
 
     together(*[lambda i=i: user(i) for i in range(3)], *[lambda i=i: worker(100 + i) for i in range(3)])
     with write(ledger.engine) as connection:
-        connection.execute(update(jobs).values(not_before=0.0, lease_until=0.0))
+        connection.execute(update(jobs).values(lease_until=0.0))
     queue.sweep(ledger.engine)
+    with write(ledger.engine) as connection:
+        connection.execute(update(jobs).values(not_before=0.0))
     while any(ledger.state(each) not in ("done", "cancelled") for each in made):
         for each in made:
             if ledger.state(each) == "failed":

@@ -96,7 +96,7 @@ def submit(engine: Engine, settings: Settings, project: str) -> dict[str, str]:
     """Submit JOBS in a project of its own. The id of the job of each node."""
     with write(engine) as connection:
         connection.execute(projects.insert().values(id=project, name=project))
-    spec: dict[str, Any] = {"name": "resume", "run": {"retries": {"lost": 20}}, "jobs": JOBS}
+    spec: dict[str, Any] = {"name": "resume", "run": {"retries": {"lost": 20}, "backoff_s": 0}, "jobs": JOBS}
     plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
     submission = experiments.submit(engine, project, spec, plan)
     bell.ring(settings, submission.queues_ready)
