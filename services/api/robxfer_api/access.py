@@ -32,6 +32,11 @@ class Caller:
 ANYONE = Caller(project="default", name=None, token_id=None, scope="admin")
 
 
+def key_of(caller: Caller | None, address: str) -> str:
+    """By what a caller's requests are counted: the token, or where there is none, the address."""
+    return caller.token_id if caller and caller.token_id else address
+
+
 def caller_of(settings: Settings, engine: Engine, authorization: str) -> Caller | None:
     """Who asks, by the header Authorization; none where a token is asked for and this is none that holds."""
     if settings.access == "open":

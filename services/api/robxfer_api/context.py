@@ -15,11 +15,13 @@ from robxfer_core.ledger.figures import Tally
 from robxfer_core.settings import Settings
 from robxfer_core.spec.experiment import Experiment, read_spec
 
+from .limits import AtOnce
 from .needs import Needs
 from .problems import Refused
 from .stream import Fan
 
 AT_ONCE = 16  # uploads that one process takes at the same time: each holds a thread
+UPLOADS, STREAMS = 4, 200  # of one caller
 log = logging.getLogger(__name__)
 MEDIA: dict[str, Literal["json", "yaml"]] = {
     "application/json": "json",
@@ -42,6 +44,8 @@ class Context:
     needs: Needs = field(default_factory=Needs)
     uploading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(AT_ONCE))
     """Uploads that arrive at the moment."""
+    uploads: AtOnce = field(default_factory=lambda: AtOnce(UPLOADS, "uploads"))
+    streams: AtOnce = field(default_factory=lambda: AtOnce(STREAMS, "event streams"))
 
     def ring(self, queues: list[str]) -> None:
         """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""

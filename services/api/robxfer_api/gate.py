@@ -14,7 +14,7 @@ from robxfer_core.ledger import audit
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import is_loopback
 
-from .access import Caller, caller_of
+from .access import Caller, caller_of, key_of
 from .context import Context
 from .limits import Rate
 from .problems import NO_DATABASE, Refused, answer
@@ -71,7 +71,7 @@ class Gate:
         """Raises Refused where the caller has asked too often, or strangers at an address have."""
         # A browser asks without its password first, often: that is no failure, but a token that does not hold is one.
         failed = caller is None and ("authorization" in request.headers or request.method not in SAFE)
-        key = caller.token_id if caller and caller.token_id else address_of(request)
+        key = key_of(caller, address_of(request))
         wait = (self._failures if failed else self._requests).take(key)
         if wait:
             seconds = math.ceil(wait)

@@ -1,8 +1,10 @@
-"""How often, and how much: requests a minute of each caller, and bytes of a body."""
+"""How often, and how much: requests a minute and at once of each caller, and bytes of a body."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +49,28 @@ class Rate:
         if len(self._whole_at) >= self._prune_at:
             self._whole_at = {key: at for key, at in self._whole_at.items() if at > now}
             self._prune_at = max(1024, 2 * len(self._whole_at))
+
+
+class AtOnce:
+    """At most so many of something at the same time of each key, in this process. For the event loop alone."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most, self._what = most, what
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, key: str) -> Iterator[None]:
+        """One of the key's, for as long as the block runs. Raises Refused where it has as many as it may."""
+        if self._held[key] >= self._most:
+            told = f"{self._held[key]} {self._what} of this caller's are open; takes {self._most}. Ask again later."
+            raise Refused(429, told, headers={"Retry-After": "5"})
+        self._held[key] += 1
+        try:
+            yield
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key]
 
 
 class BodyLimit:

@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -35,11 +36,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": told, "content": {"application/problem+json": {"schema": PROBLEM}}}
     for status, told in {
         400: "The upload broke off.",
-        408: "The upload fell silent.",
+        408: "The upload fell silent, or was too slow.",
         503: "The store does not take it, or too many uploads arrive at this moment.",
     }.items()
 }
 SILENT_S = 60  # seconds without a byte after which a sender is given up
+LEAST = 64 << 10  # bytes a second that a sender must manage,
+SLOW_S = 60  # of all seconds that were spent in waiting for it, once they are so many
 DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)?(?=,|$)")
 
 log = logging.getLogger(__name__)
@@ -118,6 +121,7 @@ class _Coming:
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self.size = 0
+        self._waited_s = 0.0
         self._body, self._digest = body, hashlib.sha256()
 
     @property
@@ -129,9 +133,11 @@ class _Coming:
         while piece := from_thread.run(self._next):
             self.size += len(piece)
             self._digest.update(piece)
+            self._check_pace()
             yield piece
 
     async def _next(self) -> bytes:
+        asked_at = time.monotonic()
         try:
             async with asyncio.timeout(SILENT_S):
                 async for piece in self._body:
@@ -139,7 +145,15 @@ class _Coming:
                         return piece
         except TimeoutError:
             raise Refused(408, f"Nothing came for {SILENT_S} s; nothing of the upload is kept.") from None
+        finally:
+            self._waited_s += time.monotonic() - asked_at
         return b""
+
+    def _check_pace(self) -> None:
+        """Raise Refused where the sender, not the store, takes too long."""
+        if self._waited_s > SLOW_S and self.size < LEAST * self._waited_s:
+            told = f"{self.size} bytes came in {self._waited_s:.0f} s; takes {LEAST} a second. Nothing of it is kept."
+            raise Refused(408, told)
 
     def check(self, sha256: str | None) -> None:
         """Raise Refused where nothing came, or something else than was said."""

@@ -14,6 +14,7 @@ import yaml
 from sqlalchemy import update
 
 from robxfer_api import stream
+from robxfer_api.limits import AtOnce
 from robxfer_core.client import ApiError
 from robxfer_core.ledger import events, queue, tables, tokens
 from robxfer_core.ledger.engine import now, write
@@ -163,6 +164,31 @@ def test_a_stream_ends_soon_after_its_token_is_revoked_or_expires(
             assert refused.value.problem.status == 401
         service.work()
         assert list(held)[-1].type == "end"
+
+
+def test_one_caller_has_so_many_streams_at_once(
+    tmp_path: Path, serve: Callable[..., Any], small: Spec, until: Until
+) -> None:
+    with serve(tmp_path / "data", access="tokens") as service, ExitStack() as stack:
+        object.__setattr__(service.server.context, "streams", AtOnce(2, "event streams"))
+        greedy, other = ({"Authorization": f"Bearer {service.token()}"} for _ in range(2))
+        with service.client(service.token()) as client:
+            id = client.submit(yaml.safe_dump(small()).encode()).id
+        url = f"{service.url}/v1/experiments/{id}/events"
+        fan = service.server.context.fan
+        with httpx2.stream("GET", url, headers=greedy), httpx2.stream("GET", url, headers=greedy):
+            with httpx2.stream("GET", url, headers=greedy) as refused:
+                assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+                assert refused.headers["content-type"] == "application/problem+json"
+            with httpx2.stream("GET", url, headers=other) as answer:
+                assert answer.status_code == 200
+        until(lambda: not fan.followers)
+
+        def again() -> bool:
+            answer = stack.enter_context(httpx2.stream("GET", url, headers=greedy))
+            return answer.status_code == 200
+
+        until(again)
 
 
 def test_a_slow_client_is_let_go_and_resumes(

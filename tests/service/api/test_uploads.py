@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from safetensors.torch import save
 from sqlalchemy import func, select
 
 from robxfer_api import receive
+from robxfer_api.context import UPLOADS
 from robxfer_core.client import ApiError, Client, UploadError
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import artifacts, experiments, jobs, projects, uploads
@@ -206,11 +208,12 @@ def test_a_body_beyond_the_limit(tmp_path: Path, serve: Serve, declared: bool) -
         assert post(service, "/v1/datasets?name=x", bytes(1_000_000)).status_code == 202
 
 
-def begin(service: Any) -> socket.socket:
+def begin(service: Any, **headers: str) -> socket.socket:
     """An upload of which a part has come."""
     at = urlsplit(service.url)
     sender = socket.create_connection((at.hostname or "", at.port or 0))
     sender.sendall(b"POST /v1/datasets?name=x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/zip\r\n")
+    sender.sendall("".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode())
     sender.sendall(b"Content-Length: 9000000\r\n\r\n" + bytes(3 << 20))
     return sender
 
@@ -226,6 +229,38 @@ def test_a_sender_that_breaks_off_or_falls_silent_leaves_nothing(
     with begin(service) as sender:
         assert sender.recv(1000).startswith(b"HTTP/1.1 408")
     until(lambda: nothing_is_left(service))
+
+
+def test_a_sender_that_is_too_slow_leaves_nothing(
+    service: Any, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(receive, "SLOW_S", 0.0)
+    with begin(service):  # a minute has passed, and it was fast enough
+        until(lambda: any(name.endswith(".part") for name in kept(service)))
+    until(lambda: nothing_is_left(service))
+
+    monkeypatch.setattr(receive, "LEAST", 1e15)
+    with begin(service) as sender:
+        answer = sender.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"a second" in answer
+    until(lambda: nothing_is_left(service))
+
+
+def test_one_caller_does_not_take_all_the_room_for_uploads(
+    tmp_path: Path, serve: Serve, until: Callable[..., None]
+) -> None:
+    with serve(tmp_path / "data", access="tokens") as service, ExitStack() as stack:
+        greedy, other = (f"Bearer {service.token()}" for _ in range(2))
+        for n in range(UPLOADS):
+            stack.enter_context(begin(service, Authorization=greedy))
+            until(lambda n=n: len([name for name in kept(service) if name.endswith(".part")]) == n + 1)
+        answer = post(service, "/v1/datasets?name=x", b"data", Authorization=greedy)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert post(service, "/v1/datasets?name=x", b"data", Authorization=other).status_code == 202
+        stack.close()
+        until(lambda: post(service, "/v1/datasets?name=x", b"data", Authorization=greedy).status_code == 202)
 
 
 def test_more_at_once_than_there_is_room_for_are_told_to_come_again(

@@ -4,16 +4,17 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from robxfer_api.access import Reader, Submitter
+from robxfer_api.access import Reader, Submitter, key_of
 from robxfer_api.answers import experiment_row, experiment_view
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
 from robxfer_api.routes.artifacts import read_whole
 from robxfer_api.stream import stream
+from robxfer_api.trail import address_of
 from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, figures, jobs, uploads, workers
 from robxfer_core.plan import Catalog, Plan, make_plan
@@ -97,7 +98,12 @@ def _known(ctx: Ctx, caller: Reader, id: Id) -> str:
     return id
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse)
+async def _one_more(ctx: Ctx, caller: Reader, request: Request) -> AsyncIterator[None]:
+    with ctx.streams.one(key_of(caller, address_of(request))):
+        yield  # until the stream has ended
+
+
+@router.get("/{id}/events", response_class=EventSourceResponse, dependencies=[Depends(_one_more)])
 async def events(
     ctx: Ctx, caller: Reader, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0
 ) -> AsyncIterator[ServerSentEvent]:

@@ -5,12 +5,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from robxfer_api.access import Caller, Submitter
+from robxfer_api.access import Caller, Submitter, key_of
 from robxfer_api.answers import experiment_view
 from robxfer_api.context import Ctx
 from robxfer_api.limits import LARGE
 from robxfer_api.problems import wrong_query
 from robxfer_api.receive import MEDIA, PROBLEMS, Expected, receive
+from robxfer_api.trail import address_of
 from robxfer_core.ledger import experiments
 from robxfer_core.plan import Plan, make_plan
 from robxfer_core.spec.experiment import Experiment
@@ -97,7 +98,8 @@ async def _import(
 ) -> Uploaded:
     given = {field: value for field, value in job.items() if value is not None}
     _planned(name, given, UNKNOWN, queue)  # what is asked for is judged before anything is taken
-    upload = await receive(ctx, caller.project, request, sha256, caller.name)
+    with ctx.uploads.one(key_of(caller, address_of(request))):
+        upload = await receive(ctx, caller.project, request, sha256, caller.name)
 
     def submit() -> Uploaded:
         spec, plan = _planned(name, given, upload.sha256, queue)
