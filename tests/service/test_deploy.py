@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,11 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host() -> Iterator[Host]:
     """A host with PostgreSQL, the broker and the store of the compose file, healthy."""
-    here = Host(tmp_path)
     with contextlib.ExitStack() as running:
+        # Not below pytest's own folder, which another run may close to PostgreSQL's user at any time.
+        here = Host(Path(running.enter_context(tempfile.TemporaryDirectory(prefix="robxfer-host-"))))
         for server, end in ((database(here), "stop"), (broker(here), "kill"), (store(here), "kill")):
             running.callback(getattr(server, end))
             server.start()
