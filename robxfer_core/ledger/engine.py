@@ -73,8 +73,9 @@ def _now_sqlite(element: now, compiler: Any, **kwargs: Any) -> str:
 
 def connect(url: str) -> Engine:
     """An engine for `postgresql://...` (psycopg 3) or `sqlite:///path`."""
+    shared: dict[str, Any] = {"json_serializer": _dumps, "hide_parameters": True}  # errors, and so logs, tell no values
     if url.startswith("sqlite"):
-        engine = create_engine(url, json_serializer=_dumps, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": 30}, **shared)
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
@@ -85,9 +86,7 @@ def connect(url: str) -> Engine:
         "tcp_user_timeout": 15_000,
         "options": f"-c idle_in_transaction_session_timeout={IDLE_S * 1000:.0f} {own}",
     }
-    engine = create_engine(
-        url, json_serializer=_dumps, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=limits
-    )
+    engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=limits, **shared)
     event.listen(engine, "handle_error", _as_away)
     return engine
 

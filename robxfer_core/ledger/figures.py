@@ -1,9 +1,9 @@
-"""Figures over all projects: throughput, queues, attempts."""
+"""Figures over all projects: queues, attempts."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
@@ -15,35 +15,6 @@ WAIT_BOUNDS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 PUBLISH_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900)
 SETTLED_S = 600.0
 """No transaction takes so long from saying when an attempt ended to its commit."""
-
-
-class Throughput(NamedTuple):
-    """What the attempts of a kind that succeeded have computed, and how long it took them together."""
-
-    flops: float
-    seconds: float
-    n: int
-
-
-def throughput(engine: Engine) -> dict[tuple[str, str], Throughput]:
-    """By (kind, queue), since queues differ in device.
-
-    A job that went on from another attempt's checkpoint counts whole for its last attempt.
-    """
-    query = (
-        select(
-            jobs.c.kind,
-            jobs.c.queue,
-            func.sum(jobs.c.flops),
-            func.sum(attempts.c.ended_at - attempts.c.started_at),
-            func.count(),
-        )
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.outcome == "succeeded")
-        .group_by(jobs.c.kind, jobs.c.queue)
-    )
-    with read(engine) as connection:
-        return {(kind, queue): Throughput(*rest) for kind, queue, *rest in connection.execute(query)}
 
 
 def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
@@ -94,6 +65,8 @@ class Ended:
     """In WAIT_BOUNDS_S."""
     published: Spread
     """In PUBLISH_BOUNDS_S."""
+    flops: float
+    """What their jobs take. A job that went on from another attempt's checkpoint counts whole for each."""
 
     def __add__(self, other: "Ended") -> "Ended":
         return Ended(
@@ -101,6 +74,7 @@ class Ended:
             self.seconds + other.seconds,
             self.waited + other.waited,
             self.published + other.published,
+            self.flops + other.flops,
         )
 
 
@@ -133,9 +107,10 @@ def _sum(
 def _ended(connection: Connection, since: float, until: float | None) -> dict[tuple[str, str, str], Ended]:
     a = attempts.c
     window = [a.ended_at >= since, *([a.ended_at < until] if until is not None else [])]
+    sums = (func.sum(a.ended_at - a.started_at), func.sum(jobs.c.flops))
     columns = [*_spread(a.waited_s, WAIT_BOUNDS_S), *_spread(a.publish_s, PUBLISH_BOUNDS_S)]
     query = (
-        select(jobs.c.kind, jobs.c.queue, a.outcome, func.count(), func.sum(a.ended_at - a.started_at), *columns)
+        select(jobs.c.kind, jobs.c.queue, a.outcome, func.count(), *sums, *columns)
         .join(jobs, jobs.c.id == a.job_id)
         .where(*window)
         .group_by(jobs.c.kind, jobs.c.queue, a.outcome)
@@ -143,8 +118,8 @@ def _ended(connection: Connection, since: float, until: float | None) -> dict[tu
     rows: list[Any] = [tuple(row) for row in connection.execute(query)]
     split = len(WAIT_BOUNDS_S) + 2
     return {
-        (kind, queue, outcome): Ended(n, seconds, _spread_of(rest[:split]), _spread_of(rest[split:]))
-        for kind, queue, outcome, n, seconds, *rest in rows
+        (kind, queue, outcome): Ended(n, seconds, _spread_of(rest[:split]), _spread_of(rest[split:]), flops)
+        for kind, queue, outcome, n, seconds, flops, *rest in rows
     }
 
 

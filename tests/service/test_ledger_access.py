@@ -4,11 +4,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from robxfer_core.ledger import audit, projects, tables, tokens
 from robxfer_core.ledger.engine import Conflict, Unknown, now, read, write
 
 pytestmark = pytest.mark.servers
+
+
+def test_an_error_of_the_database_tells_no_values(ledger: Any) -> None:
+    with pytest.raises(IntegrityError) as refused, write(ledger.engine) as connection:
+        connection.execute(update(tables.projects).values(id=None, name="hush"))
+    assert "hush" not in str(refused.value).partition("DETAIL")[0]
 
 
 def test_a_token_is_found_by_its_secret_while_it_holds(ledger: Any) -> None:

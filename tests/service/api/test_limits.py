@@ -13,6 +13,7 @@ from robxfer_core.ledger import audit
 from robxfer_core.settings import Settings
 
 from .conftest import listening
+from .test_access import ROUTES
 
 
 def as_(token: str) -> dict[str, str]:
@@ -74,6 +75,20 @@ def test_in_open_mode_an_address_is_who_asks(tmp_path: Path, serve: Callable[...
         asks = [{}, {}, {}, {"X-Forwarded-For": "203.0.113.9"}]
         statuses = [httpx2.get(f"{service.url}/v1/workers", headers=headers).status_code for headers in asks]
         assert statuses == [200, 200, 429, 200]
+
+
+def test_no_route_is_without_limits(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    routes = sorted(ROUTES)  # which are those of the app: a test of the matrix
+    with serve(tmp_path / "large") as service:
+        large = {
+            (method, path): httpx2.request(method, service.url + path, content=bytes((1 << 20) + 1), timeout=30)
+            for method, path in routes
+        }
+        assert {route for route, answer in large.items() if answer.status_code != 413} == LARGE.keys()
+    with serve(tmp_path / "often", rate_per_minute=1) as service:
+        httpx2.get(f"{service.url}/nothing")
+        free = {route for route in routes if httpx2.request(route[0], service.url + route[1]).status_code != 429}
+        assert free == {("GET", "/healthz")}
 
 
 @pytest.mark.parametrize("proxies", [[], ["127.0.0.1"]])

@@ -16,7 +16,7 @@ from robxfer_api.routes.artifacts import read_whole
 from robxfer_api.stream import stream
 from robxfer_api.trail import address_of
 from robxfer_core.cost import Cost, Measured, estimate
-from robxfer_core.ledger import artifacts, experiments, figures, jobs, uploads, workers
+from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.plan import Catalog, Plan, make_plan
 from robxfer_core.spec.datasets import scan
 from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, PlanView, Submitted
@@ -150,6 +150,10 @@ def _catalog(ctx: Context) -> Catalog | None:
 def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
     queues = {node.running.full_queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
-    measured = {at: Measured(*each) for at, each in figures.throughput(ctx.engine).items()}
+    measured = {
+        (kind, queue): Measured(each.flops, each.seconds, each.n)
+        for (kind, queue, outcome), each in ctx.tally.read(ctx.engine).items()
+        if outcome == "succeeded"
+    }
     done = {key for key, state in states.items() if state == "done"}
     return estimate(plan, done, measured, slots or ctx.settings.slots)
