@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .store import Missing, Stored, check_name
-
-PIECE = 1 << 20
+from .store import PIECE, Check, Missing, Stored, check_name, pieces_of, unchecked
 
 
 class FolderStore:
@@ -23,18 +21,13 @@ class FolderStore:
     def _path(self, name: str) -> Path:
         return self.root / check_name(name)
 
-    def put(self, name: str, path: Path) -> None:
-        check_name(name)
-        self.write(name, _pieces(path.open("rb")))
+    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
+        self.write(name, pieces_of(path, check))
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         target = self._path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(target, pieces)
-
-    def fetch(self, name: str, dest: Path) -> None:
-        # A copy, never a link: a reader must not be able to change the store.
-        _write(dest, self.stream(name), sync=False)
 
     def stream(self, name: str) -> Iterator[bytes]:
         try:
@@ -77,15 +70,14 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
             yield piece
 
 
-def _write(target: Path, pieces: Iterable[bytes], sync: bool = True) -> None:
+def _write(target: Path, pieces: Iterable[bytes]) -> None:
     aside = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with aside.open("xb") as file:
             for piece in pieces:
                 file.write(piece)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)

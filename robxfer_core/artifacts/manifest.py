@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .store import Missing, Store, check_name
-
-PIECE = 1 << 20  # bytes read at once
+from .store import Check, Missing, Store, check_name, pieces_of, unchecked
 
 
 class Corrupt(Exception):
     """A file is not what its manifest says. The message names the file, what was found and what was expected."""
 
 
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hex, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(path: Path, check: Check = unchecked) -> str:
+    """sha256 of a file, in hex, read in pieces, with a call of `check` before each."""
+    digest = hashlib.sha256()
+    for piece in pieces_of(path, check):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
-def describe(folder: Path, type: str, kind: str, key: str) -> dict[str, Any]:
+def describe(folder: Path, type: str, kind: str, key: str, check: Check = unchecked) -> dict[str, Any]:
     """The manifest of a folder's files, ordered by path. Raises ValueError on links and on what is no plain file."""
     files = []
     for path in sorted(folder.rglob("*")):
@@ -30,22 +30,35 @@ def describe(folder: Path, type: str, kind: str, key: str) -> dict[str, Any]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ValueError(f"{name} is no plain file; an artifact holds plain files alone")
         if path.is_file():
-            files.append({"path": check_name(name), "size": path.stat().st_size, "sha256": file_sha256(path)})
+            files.append({"path": check_name(name), "size": path.stat().st_size, "sha256": file_sha256(path, check)})
     return {"files": files, "type": type, "kind": kind, "key": key}
 
 
-def publish_folder(store: Store, prefix: str, folder: Path, type: str, kind: str, key: str) -> dict[str, Any]:
-    """Put every file of a folder under `prefix` and return the manifest. It is for the caller to keep."""
-    manifest = describe(folder, type, kind, key)
+def publish_folder(
+    store: Store, prefix: str, folder: Path, type: str, kind: str, key: str, check: Check = unchecked
+) -> dict[str, Any]:
+    """Put every file of a folder under `prefix` and return the manifest. It is for the caller to keep.
+
+    `check` is called before each MiB that is read, and ends it by what it raises.
+    """
+    manifest = describe(folder, type, kind, key, check)
     for entry in manifest["files"]:
-        store.put(f"{prefix}/{entry['path']}", folder / entry["path"])
+        store.put(f"{prefix}/{entry['path']}", folder / entry["path"], check)
     return manifest
 
 
-def fetch_manifest(store: Store, prefix: str, manifest: dict[str, Any], dest: Path, only: str | None = None) -> None:
+def fetch_manifest(
+    store: Store,
+    prefix: str,
+    manifest: dict[str, Any],
+    dest: Path,
+    only: str | None = None,
+    check: Check = unchecked,
+) -> None:
     """Fetch a manifest's files (or the one named `only`) into `dest`, which appears whole, verified, or not at all.
 
-    Raises Corrupt if a file is missing or differs from the manifest, ValueError if `only` is not in the manifest.
+    `check` is called before each file and at each piece, and ends it by what it raises. Raises Corrupt if a file is
+    missing or differs from the manifest, ValueError if `only` is not in the manifest.
     """
     wanted = [entry for entry in manifest["files"] if only in (None, entry["path"])]
     if only is not None and not wanted:
@@ -54,26 +67,25 @@ def fetch_manifest(store: Store, prefix: str, manifest: dict[str, Any], dest: Pa
     aside.mkdir(parents=True)
     try:
         for entry in wanted:
-            path = aside / check_name(entry["path"])
+            check()
+            path, name = aside / check_name(entry["path"]), f"{prefix}/{entry['path']}"
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                store.fetch(f"{prefix}/{entry['path']}", path)
+                pieces = store.stream(name)
             except Missing as error:
-                raise Corrupt(f"{prefix}/{entry['path']} is not in the store") from error
-            verify(path, entry, f"{prefix}/{entry['path']}")
+                raise Corrupt(f"{name} is not in the store") from error
+            with path.open("xb") as file:  # a copy, never a link: a reader must not be able to change the store
+                for piece in checked(_each(pieces, check), entry, name):
+                    file.write(piece)
         aside.rename(dest)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def verify(path: Path, entry: dict[str, Any], name: str) -> None:
-    """Raise Corrupt, naming the file, unless it has the size and the sha256 of its manifest entry."""
-    size = path.stat().st_size
-    if size != entry["size"]:
-        raise Corrupt(f"{name} has {size} bytes, not the {entry['size']} of its manifest")
-    found = file_sha256(path)
-    if found != entry["sha256"]:
-        raise Corrupt(f"{name} has sha256 {found}, not the {entry['sha256']} of its manifest")
+def _each(pieces: Iterable[bytes], check: Check) -> Iterator[bytes]:
+    for piece in pieces:
+        check()
+        yield piece
 
 
 def checked(pieces: Iterable[bytes], entry: dict[str, Any], name: str) -> Iterator[bytes]:

@@ -1,7 +1,5 @@
 """A store on any S3 service, through the `minio` client: path-style, no conditional writes needed."""
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,9 +13,8 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from robxfer_core.settings import Settings
 
-from .store import Missing, Stored, Unavailable, check_name
+from .store import PIECE, Check, Missing, Stored, Unavailable, check_name, pieces_of, unchecked
 
-PIECE = 1 << 20
 PART = 16 << 20  # bytes of a part of a multipart upload
 STREAM_PART = 8 << 20  # the same where the length is not known: some of them are held, and there are at most 10,000
 GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
@@ -53,26 +50,19 @@ class S3Store:
     def _key(self, name: str) -> str:
         return self.prefix + check_name(name)
 
-    @_answering()
-    def put(self, name: str, path: Path) -> None:
-        self.client.fput_object(self.bucket, self._key(name), str(path), part_size=PART)
+    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
+        self._put(name, pieces_of(path, check), path.stat().st_size, PART)
 
-    @_answering()
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        reader: Any = _Reader(pieces)  # of a file, the client only reads
-        self.client.put_object(
-            self.bucket, self._key(name), reader, length=-1, part_size=STREAM_PART, num_parallel_uploads=1
-        )
+        self._put(name, pieces, -1, STREAM_PART)
 
-    def fetch(self, name: str, dest: Path) -> None:
-        aside = dest.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            with aside.open("xb") as file:
-                for piece in self.stream(name):
-                    file.write(piece)
-            os.replace(aside, dest)
-        finally:
-            aside.unlink(missing_ok=True)
+    @_answering()
+    def _put(self, name: str, pieces: Iterable[bytes], length: int, part: int) -> None:
+        reader: Any = _Reader(pieces)  # of a file, the client only reads
+        # One part at a time: of several at once, the client's threads would live on where a piece raises.
+        self.client.put_object(
+            self.bucket, self._key(name), reader, length=length, part_size=part, num_parallel_uploads=1
+        )
 
     @_answering()
     def stream(self, name: str) -> Iterator[bytes]:

@@ -1,11 +1,14 @@
 """What a store of artifacts does, whichever it is."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+PIECE = 1 << 20  # bytes read at once
+Check = Callable[[], None]
+"""Called again and again while files move; ends that by what it raises."""
 _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9_=+@,. -]*")
 
 
@@ -15,6 +18,10 @@ class Missing(Exception):
 
 class Unavailable(Exception):
     """The store does not answer, or says that it cannot: another try may go well."""
+
+
+def unchecked() -> None:
+    """The check of who would not break off."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,11 @@ class Stored:
 class Store(Protocol):
     """Named, immutable objects. Names are relative paths such as `project/job/attempt/model.json` (see check_name)."""
 
-    def put(self, name: str, path: Path) -> None:
-        """Keep a file's bytes under a name; readers see the whole object or none."""
+    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
+        """Keep a file's bytes under a name; readers see the whole object or none.
+
+        `check` is called before each MiB; what it raises leaves nothing under the name.
+        """
         ...
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
@@ -39,10 +49,6 @@ class Store(Protocol):
 
         What `pieces` raises leaves nothing under the name.
         """
-        ...
-
-    def fetch(self, name: str, dest: Path) -> None:
-        """Write an object to a file, which appears whole or not at all. Raises Missing."""
         ...
 
     def stream(self, name: str) -> Iterator[bytes]:
@@ -61,6 +67,15 @@ class Store(Protocol):
     def delete(self, prefix: str) -> None:
         """Remove every object whose name starts with `prefix/`. Nothing there is no error."""
         ...
+
+
+def pieces_of(path: Path, check: Check) -> Iterator[bytes]:
+    """A file's bytes in pieces of at most 1 MiB, with a call of `check` before each."""
+    with path.open("rb") as file:
+        check()
+        while piece := file.read(PIECE):
+            yield piece
+            check()
 
 
 def check_name(name: str) -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from itertools import groupby
+from collections.abc import Callable
+from itertools import count, groupby
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_names_that_could_leave_their_place_are_refused(store, tmp_path, name):
         check_name(name)
     for act in (
         lambda: store.put(name, tmp_path),
-        lambda: store.fetch(name, tmp_path / "x"),
+        lambda: store.stream(name),
         lambda: store.delete(name),
     ):
         with pytest.raises(ValueError, match="no name"):
@@ -120,8 +121,6 @@ def test_streams_come_in_pieces_and_what_is_not_there_is_missing(store, made, tm
     assert b"".join(pieces) == (made / "deep/er/big.bin").read_bytes()
     with pytest.raises(Missing):
         store.stream("p/none")
-    with pytest.raises(Missing):
-        store.fetch("p/none", tmp_path / "none")
     assert store.sign("p/big", "big.bin", 60) is None
 
 
@@ -165,10 +164,38 @@ def test_delete_takes_the_prefix_alone(store, made):
 
 
 def test_what_a_reader_does_to_its_copy_does_not_reach_the_store(store, made, tmp_path):
-    store.put("p/a", made / "model.json")
-    store.fetch("p/a", tmp_path / "copy")
-    (tmp_path / "copy").write_text("scribbled")
-    assert b"".join(store.stream("p/a")) == b"{}"
+    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+    fetch_manifest(store, "p/j/1", manifest, tmp_path / "copy")
+    (tmp_path / "copy/model.json").write_text("scribbled")
+    assert b"".join(store.stream("p/j/1/model.json")) == b"{}"
+
+
+class Enough(Exception):
+    """Raised by a check."""
+
+
+def breaking_off(after: int) -> Callable[[], None]:
+    """A check that raises at one of its calls."""
+    calls = count(1)
+
+    def check() -> None:
+        if next(calls) == after:
+            raise Enough
+
+    return check
+
+
+@pytest.mark.parametrize("after", range(1, 17))
+def test_whoever_moves_files_can_break_off_at_each_piece_and_leaves_no_half(store, made, tmp_path, after):
+    with pytest.raises(Enough):
+        publish_folder(store, "p/j/1", made, "model", "train", "k", breaking_off(after))  # each is read twice
+    stored = {name: b"".join(store.stream(name)) for name in (each.name for each in store.walk())}
+    assert all(data == (made / name.removeprefix("p/j/1/")).read_bytes() for name, data in stored.items())
+    if after <= 8:
+        manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+        with pytest.raises(Enough):
+            fetch_manifest(store, "p/j/1", manifest, tmp_path / "back", check=breaking_off(after))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["made", "store"]
 
 
 def test_urls(tmp_path):

@@ -10,7 +10,8 @@ from robxfer_core import bell
 from robxfer_core.ledger import queue
 from robxfer_core.ledger.engine import AWAY
 
-from .supervisor import House, Slot, supervise
+from .house import House, Slot
+from .supervisor import supervise
 
 
 class Slots:

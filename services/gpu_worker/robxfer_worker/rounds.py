@@ -14,7 +14,7 @@ from robxfer_core.settings import Settings
 from robxfer_core.spec import datasets
 
 from .app import Slots
-from .supervisor import House
+from .house import House
 
 SCAN_S = 60.0  # seconds between looks for new data sets
 

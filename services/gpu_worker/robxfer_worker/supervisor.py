@@ -4,11 +4,9 @@ import contextlib
 import json
 import shutil
 import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,45 +14,19 @@ import structlog
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.artifacts import Corrupt, Store, Unavailable, fetch_manifest, publish_folder
+from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish_folder
 from robxfer_core.ledger import queue, uploads
 from robxfer_core.ledger.engine import AWAY
-from robxfer_core.settings import Settings
 
-from .cache import Cache
 from .ending import Ending, judge, memory_kills, told
-from .forkserver import Child, ForkServer
+from .forkserver import Child
+from .house import House, Slot
 from .lease import Lease, Lost
+from .notice import Notice
 from .talk import Talk
 
 RETRY_S = 0.5  # between tries while the database or the store is out of reach
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place for one job at a time: its number, and the GPUs that it computes on (none: the CPU)."""
-
-    number: int
-    gpus: tuple[int, ...] = ()
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.gpus else "cpu"
-
-
-@dataclass(frozen=True)
-class House:
-    """What all supervisors of a worker share."""
-
-    settings: Settings
-    engine: Engine
-    store: Store
-    cache: Cache
-    forks: ForkServer
-    work: Path
-    """Folder of the running attempts, this process's own."""
-    draining: threading.Event
 
 
 def supervise(house: House, claim: queue.Claim, slot: Slot) -> str | None:
@@ -82,7 +54,7 @@ def supervise(house: House, claim: queue.Claim, slot: Slot) -> str | None:
 
 
 class _Told(Exception):
-    """The attempt was told to end, for this outcome, while it waited for the store."""
+    """The attempt was told to end, for this outcome, while files moved or the store was waited for."""
 
 
 class _Attempt:
@@ -119,10 +91,7 @@ class _Attempt:
         self.out.mkdir(parents=True)
         inputs = self._inputs(held)
         resume = self._resume()
-        self.lease.check()
-        reason = self._reason()
-        if reason is not None:
-            return told(reason, self.output)
+        self._check_starting()
         job = self.folder / "job.json"
         job.write_text(json.dumps(self._job(inputs, resume)))
         kills = memory_kills()
@@ -162,10 +131,10 @@ class _Attempt:
         only = "result.json" if self.claim.kind == "report" else None
         inputs: dict[str, list[dict[str, str]]] = {}
         for item in sorted(self.claim.inputs, key=lambda item: (item.field, item.index)):
-            self.lease.check()
+            self._check_starting()
 
             def fetch(dest: Path, item: queue.ClaimInput = item) -> None:
-                self._patiently(lambda: fetch_manifest(self.house.store, item.prefix, item.manifest, dest, only))
+                self._fetch(item.prefix, item.manifest, dest, only)
 
             if item.field == "upload":  # read once, and nothing of it is to stay
                 fetch(self.folder / item.field)
@@ -182,26 +151,23 @@ class _Attempt:
             return None
         dest = self.folder / "resume"
         try:
-            self._patiently(lambda: fetch_manifest(self.house.store, kept["prefix"], kept, dest))
+            self._fetch(kept["prefix"], kept, dest)
         except Corrupt as error:  # the result is the same from the start, only later
             self.log.warning("the checkpoint is of no use", error=str(error))
             return None
         return dest
 
+    def _fetch(self, prefix: str, manifest: dict[str, Any], dest: Path, only: str | None = None) -> None:
+        check = self._check_starting
+        self._patiently(lambda: fetch_manifest(self.house.store, prefix, manifest, dest, only, check), check)
+
     def _follow(self, child: Child, talk: Talk) -> str | None:
         """Listen to the child to its end. Returns why it was told to stop, or None if it was not. Raises Lost."""
-        reason: str | None = None
-        kill_at = 0.0
-        while not talk.listen(child, self.house.settings.wanted_s):
-            self.lease.check()
-            if reason is None:
-                reason = self._reason()
-                if reason is not None:
-                    kill_at = time.monotonic() + self.house.settings.grace_s
-                    child.kill(signal.SIGTERM, group=False)
-            elif time.monotonic() >= kill_at:
-                child.kill(signal.SIGKILL, group=True)
-        return reason if self.lease.wanted else "stopped"  # then the lease has killed it
+        every_s = self.house.settings.wanted_s
+        with Notice(child, self._reason, self._overdue, every_s) as notice:
+            while not talk.listen(child, every_s):
+                self.lease.check()
+        return notice.given if self.lease.wanted else "stopped"  # then the lease has killed it
 
     def _reason(self) -> str | None:
         """The outcome for which a child has to stop now, if any."""
@@ -211,6 +177,25 @@ class _Attempt:
             return "timed_out"
         return "preempted" if self.house.draining.is_set() else None
 
+    def _overdue(self) -> bool:
+        """Whether a child that was told to stop has had its time to."""
+        return time.monotonic() >= min(self.deadline, self.house.draining.at) + self.house.settings.grace_s
+
+    def _check_starting(self) -> None:
+        """Raise _Told where the attempt has to end, and Lost."""
+        self.lease.check()
+        reason = self._reason()
+        if reason is not None:
+            raise _Told(reason)
+
+    def _check_keeping(self) -> None:
+        """The same where what was computed is kept: that is done for as long as a drain allows."""
+        self.lease.check()
+        if not self.lease.wanted:
+            raise _Told("stopped")
+        if time.monotonic() >= self.house.draining.at + self.house.settings.grace_s:
+            raise _Told("preempted")
+
     def _note(self, metrics: list[tuple[str, int, float]], logs: list[str]) -> None:
         self._own("note", lambda ids: queue.note(*ids, metrics=metrics, logs=logs))
 
@@ -219,7 +204,10 @@ class _Attempt:
         self.checkpoints += 1
         prefix = f"{self.prefix}/checkpoint-{self.checkpoints}"
         try:
-            manifest = publish_folder(self.house.store, prefix, folder, "checkpoint", self.claim.kind, self.claim.key)
+            about = ("checkpoint", self.claim.kind, self.claim.key)
+            manifest = publish_folder(self.house.store, prefix, folder, *about, self._check_keeping)
+        except (_Told, Lost):
+            raise
         except Exception as error:  # the job goes on; the next one may be kept
             self.log.warning("a checkpoint could not be stored", error=str(error))
             return
@@ -232,8 +220,10 @@ class _Attempt:
 
     def _publish(self) -> None:
         claim, began = self.claim, time.monotonic()
-        about = (claim.artifact_type, claim.kind, claim.key)
-        manifest = self._patiently(lambda: publish_folder(self.house.store, self.prefix, self.out, *about))
+        about, check = (claim.artifact_type, claim.kind, claim.key), self._check_keeping
+        manifest = self._patiently(
+            lambda: publish_folder(self.house.store, self.prefix, self.out, *about, check), check
+        )
         self._own("publish", lambda ids: queue.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
         self._forget(self.checkpoint)
 
@@ -258,11 +248,11 @@ class _Attempt:
         except Exception as error:  # garbage collection will
             self.log.warning("an upload could not be removed", error=str(error))
 
-    def _patiently(self, act: Callable[[], T]) -> T:
-        """Do what needs the store, again for as long as that is out of reach and the job ours. Raises Lost, _Told."""
+    def _patiently(self, act: Callable[[], T], check: Callable[[], None]) -> T:
+        """Do what needs the store, again for as long as that is out of reach and the check lets it be."""
         said = False
         while True:
-            self.lease.check()
+            check()
             try:
                 return act()
             except Unavailable as error:
@@ -270,9 +260,6 @@ class _Attempt:
                 if not said:
                     self._note([], ["the store is out of reach; trying again"])
                     said = True
-            reason = self._reason()
-            if reason is not None:
-                raise _Told(reason)
             time.sleep(RETRY_S)
 
     def _own(self, what: str, write: Callable[[tuple[Engine, str, int]], bool]) -> None:

@@ -3,7 +3,6 @@
 import os
 import socket
 import sys
-import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,9 +24,10 @@ from .app import Slots, make_worker_app, work
 from .cache import Cache
 from .folders import OwnFolder, empty
 from .forkserver import ForkServer
+from .house import House, Slot
+from .notice import Drain
 from .private import keep_private
 from .rounds import Rounds
-from .supervisor import House, Slot
 
 
 def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
@@ -102,7 +102,7 @@ def _house(settings: Settings) -> Iterator[tuple[House, OwnFolder]]:
             cache=Cache(cache.path, int(settings.cache_gb * 1e9)),
             forks=forks,
             work=work.path,
-            draining=threading.Event(),
+            draining=Drain(),
         )
         yield house, work
     finally:
