@@ -46,6 +46,13 @@ def test_a_chain_runs_in_order_and_each_job_gets_its_inputs(ledger):
     ]
 
 
+def test_a_commit_is_on_disk_before_it_is_answered(ledger):
+    asked = {"sqlite": ("PRAGMA synchronous", 2), "postgresql": ("SHOW synchronous_commit", "on")}
+    statement, full = asked[ledger.engine.dialect.name]
+    with read(ledger.engine) as connection:
+        assert connection.exec_driver_sql(statement).scalar() == full
+
+
 def test_a_job_that_takes_one_result_twice_waits_for_it_once(ledger):
     experiment = ledger.submit({"a": (), "b": ("a", "a")})
     assert ledger.drain() == ["a", "b"]
@@ -233,11 +240,11 @@ def test_a_quota_holds_back_a_project_and_is_named(ledger):
 
 
 def test_a_slot_takes_jobs_of_as_many_gpus_as_it_has(ledger):
-    ledger.submit({"one": ()}, queue="t4")
-    ledger.submit({"four": ()}, queue="t", gpus=4)  # waits in the queue t4 as well
+    ledger.submit({"one": ()}, queue="t")
+    ledger.submit({"four": ()}, queue="t", gpus=4)  # waits in the queue t4
 
     def taken(gpus):
-        claim = queue.claim(ledger.engine, "w", ["t4"], 30, "cuda", gpus)
+        claim = queue.claim(ledger.engine, "w", ["t", "t4"], 30, "cuda", gpus)
         return claim and (claim.params["name"], claim.gpus)
 
     assert [taken(2), taken(4), taken(4), taken(1)] == [None, ("four", 4), None, ("one", 1)]
