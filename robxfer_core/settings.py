@@ -139,9 +139,22 @@ class Settings(BaseSettings):
         self.access = self.access or ("open" if local and self.database_url.startswith("sqlite") else "tokens")
         if self.access == "open" and not local:
             raise ValueError(f"access is open, which takes a loopback address as host, and host is {self.host}")
+        self._check_queues()
         if self.gpus:
             self._check_gpus()
         return self
+
+    def _check_queues(self) -> None:
+        each = self.gpus_per_slot if self.gpus else None
+        for queue in self.queues:
+            named = re.fullmatch(r"[a-z][a-z0-9_-]*?(?<!\d)([2-8]?)", queue)
+            if named is None:
+                takes = "a queue's name as in specs, and behind it the number of GPUs that its jobs take, if 2 to 8"
+                raise ValueError(f"queues: got {queue}; takes {takes}")
+            gpus = int(named[1] or 1)
+            if each is not None and gpus != each:
+                takes = f"names that end in {each}" if each > 1 else "names that end in no digit"
+                raise ValueError(f"queues: got {queue}; takes {takes}, as a slot has {each} GPUs")
 
     def _check_gpus(self) -> None:
         each = self.gpus_per_slot
@@ -151,11 +164,6 @@ class Settings(BaseSettings):
             raise ValueError(f"gpus: got {', '.join(map(str, self.gpus))}; takes each once")
         if len(self.gpus) < self.slots * each:
             raise ValueError(f"{self.slots} slots of {each} need more GPUs than the {len(self.gpus)} given")
-        for queue in self.queues:
-            if each > 1 and not queue.endswith(str(each)):
-                raise ValueError(f"queues: got {queue}; takes names that end in {each}, as a slot has {each} GPUs")
-            if each == 1 and re.fullmatch(r"(cpu|gpu)\d+", queue):
-                raise ValueError(f"queues: got {queue}; takes it with gpus_per_slot {queue[3:]}, and that is 1")
 
 
 def _secrets_dir() -> Path | None:

@@ -1,6 +1,5 @@
 """Every kind of job and its parameters. A job's result is determined by these, its recipe version and its inputs."""
 
-import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -44,7 +43,7 @@ class Running(Strict):
     """How a job is run. None of it changes a result, so none of it is in the key; the largest wanted counts."""
 
     queue: Queue = "cpu"
-    """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own."""
+    """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own that does not end in a digit."""
     gpus: int = Field(default=1, ge=1, le=8)
     """GPUs that a `train` job computes on together (in a queue of the CPU: processes); every other kind takes 1. One
     of more than 1 waits in the queue named so, `gpu2`. Results are equal up to the rounding of sums."""
@@ -59,8 +58,9 @@ class Running(Strict):
 
     @model_validator(mode="after")
     def _gpus_are_said_apart(self) -> "Running":
-        if re.fullmatch(r"(cpu|gpu)\d+", self.queue):
-            raise ValueError(f"a queue without a number: {self.queue} is queue {self.queue[:3]} with gpus set")
+        if self.queue[-1].isdigit():  # no worker could tell it from a queue of jobs of so many GPUs
+            name = self.queue.rstrip("0123456789")
+            raise ValueError(f"a queue that does not end in a digit: {self.queue} is queue {name} with gpus set")
         return self
 
     @property

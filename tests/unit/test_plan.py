@@ -110,7 +110,9 @@ def test_gpus_are_for_trainings_and_not_in_the_key() -> None:
     many = {**JOBS, "digits": {**JOBS["digits"], "run": {"gpus": 2}}}
     with pytest.raises(SpecError, match=r"jobs\.digits\.run\.gpus: got 2; takes 1; only `train`"):
         plan({"name": "x", "jobs": many})
-    for run, message in (({"gpus": 9}, "run.gpus: got 9"), ({"queue": "gpu2"}, "gpu2 is queue gpu with gpus set")):
+    refused = {"gpu2": "gpu2 is queue gpu with gpus set", "lab12": "takes a queue that does not end in a digit"}
+    queues = [({"queue": queue}, message) for queue, message in refused.items()]
+    for run, message in (({"gpus": 9}, "run.gpus: got 9"), *queues):
         with pytest.raises(SpecError, match=message):
             plan({"name": "x", "run": run, "jobs": JOBS})
 

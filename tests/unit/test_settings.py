@@ -50,7 +50,13 @@ def test_slots_are_as_many_as_the_gpus_are_enough_for():
         Settings(gpus=[0, 0], queues=["gpu"])
 
 
-@pytest.mark.parametrize(("each", "queues"), [(2, ["gpu2", "big"]), (2, ["gpu4"]), (1, ["gpu", "gpu2"])])
+@pytest.mark.parametrize("queue", ["lab1", "lab12", "lab9", "Lab", "2"])
+def test_a_queue_in_which_no_job_can_wait_is_refused(queue):
+    with pytest.raises(ValidationError, match=f"queues: got {queue}; takes"):
+        Settings(queues=["cpu", queue])
+
+
+@pytest.mark.parametrize(("each", "queues"), [(2, ["gpu2", "big"]), (2, ["gpu4"]), (1, ["gpu", "gpu2"]), (1, ["lab2"])])
 def test_a_worker_serves_the_queues_that_its_slots_are_made_for(each, queues):
     with pytest.raises(ValidationError, match=f"queues: got {queues[-1]}; takes"):
         Settings(gpus=[0, 1], gpus_per_slot=each, queues=queues)
