@@ -117,7 +117,7 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(few: Input
         resume = run.saved
     last = LocalRun(resume=resume)
     train(spec, few, last)
-    assert [run.done for run in stopped] != [None] * 3
+    assert last.asked == whole.asked - (3 + 2 + 4)  # no step was taken twice
     for name, value in published(whole).items():
         assert torch.equal(value, published(last)[name]), name
     assert (whole.out / "history.json").read_bytes() == (last.out / "history.json").read_bytes()

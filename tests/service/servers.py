@@ -161,6 +161,11 @@ def worker(settings: Settings, folder: Path, group: int | None = None, /, **envi
                 running.kill()
 
 
+def elsewhere(settings: Settings, folder: Path) -> Settings:
+    """The same services, and a worker whose folders are all its own, as on another machine."""
+    return settings.model_copy(update={"data_dir": folder, "cache_dir": folder / "cache", "work_dir": folder / "work"})
+
+
 def start_worker(
     settings: Settings,
     folder: Path,

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import Engine, select
 
 from robxfer_core import bell
-from robxfer_core.artifacts import Store, open_store
+from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import artifacts, attempts, events, jobs, projects
 from robxfer_core.plan import make_plan
+from robxfer_core.science import train_state
+from robxfer_core.science.transfer_state import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.experiment import read_spec
+from robxfer_core.spec.jobs import Train
 
 from . import servers
 from .servers import until
@@ -28,8 +32,6 @@ from .servers import until
 pytestmark = pytest.mark.servers
 
 KILLS = 3
-RESUMED = ("train", "perturb_dataset", "transfer")
-"""Kinds that go on from a checkpoint, each a job of the spec."""
 JOBS: dict[str, Any] = {
     "digits": {"kind": "dataset", "name": "digits"},
     "small": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 1},
@@ -70,7 +72,7 @@ def settings(migrated_sqlite: Path, tmp_path: Path) -> Settings:
         database_url=f"sqlite:///{tmp_path}/ledger.sqlite",
         broker_url=f"filesystem://{tmp_path}/broker",
         store_url=f"file://{tmp_path}/store",
-        slots=len(RESUMED),
+        slots=3,
         lease_s=5.0,
         sweep_s=0.3,
         wanted_s=0.1,
@@ -84,12 +86,6 @@ def engine(settings: Settings) -> Iterator[Engine]:
     engine = connect(settings.database_url)
     yield engine
     engine.dispose()
-
-
-def elsewhere(settings: Settings, name: str) -> Settings:
-    """The same services, and a worker that has none of the others' folders."""
-    folder = settings.data_dir.parent / name
-    return settings.model_copy(update={"data_dir": folder, "cache_dir": folder / "cache", "work_dir": folder / "work"})
 
 
 def submit(engine: Engine, settings: Settings, project: str) -> dict[str, str]:
@@ -140,15 +136,35 @@ def files(engine: Engine, job_id: str) -> dict[str, str]:
     return {file["path"]: file["sha256"] for file in manifest["files"]}
 
 
-def images_kept(store: Store, manifest: dict[str, Any]) -> int:
+def images_kept(checkpoint: Path, total: int) -> int:
     """How many images of digits a checkpoint of perturb_dataset holds: parts of 256, and what is left of a split."""
-    counts = json.loads(b"".join(store.stream(f"{manifest['prefix']}/state.json")))["parts"]
+    counts = json.loads((checkpoint / "state.json").read_text())["parts"]
     return sum(min(256 * counts[split], BUILTIN["digits"][split]) for split in ("train", "test"))
 
 
-def first_progress(engine: Engine, job_id: str) -> dict[int, int]:
+def images_trained(checkpoint: Path, total: int) -> int:
+    """How many images a checkpoint of train has taken steps on, each as often as there were epochs."""
+    state = torch.load(checkpoint / train_state.FILE, weights_only=True)
+    images = total // JOBS["train"]["epochs"]
+    return state["epoch"] * images + min(state["step"] * Train.model_fields["batch_size"].default, images)
+
+
+def epochs_trained(checkpoint: Path, total: int) -> int:
+    """How many epochs of heads a checkpoint of transfer has done, of those that were trained and of those that are."""
+    state = TransferState.restore(checkpoint, "cpu")
+    stages = (state.curves, state.candidates, state.best)
+    return sum(
+        JOBS["transfer"]["epochs"] * len(each.done) + (len(each.group.losses) if each.group else 0) for each in stages
+    )
+
+
+RESUMED = {"train": images_trained, "perturb_dataset": images_kept, "transfer": epochs_trained}
+"""Kinds that go on from a checkpoint, each a job of the spec: how far one is, in the unit of its progress."""
+
+
+def first_progress(engine: Engine, job_id: str) -> dict[int, dict[str, Any]]:
     """What each attempt said first of how far it was."""
-    first: dict[int, int] = {}
+    first: dict[int, dict[str, Any]] = {}
     attempt = 0
     with read(engine) as connection:
         lines = connection.execute(
@@ -158,7 +174,7 @@ def first_progress(engine: Engine, job_id: str) -> dict[int, int]:
         ).all()
     for type, data in lines:
         if type == "progress":
-            first.setdefault(attempt, data["done"])
+            first.setdefault(attempt, data)
         else:
             attempt = data.get("attempt", attempt)
     return first
@@ -166,7 +182,7 @@ def first_progress(engine: Engine, job_id: str) -> dict[int, int]:
 
 def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_path):
     store = open_store(settings.store_url, settings)
-    kept: list[int] = []
+    kept: dict[str, list[Path]] = {kind: [] for kind in RESUMED}
     with servers.worker(settings, tmp_path) as worker:
         through = submit(engine, settings, "through")
         until(lambda: all(row(engine, each).state == "done" for each in through.values()), 120)
@@ -176,8 +192,10 @@ def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_pat
                 waiting = {kind: threads.submit(interrupted, engine, worker, broken[kind], number) for kind in RESUMED}
             found = {kind: each.result() for kind, each in waiting.items()}
             worker.kill()
-            kept.append(images_kept(store, found["perturb_dataset"]))
-            worker = servers.start_worker(elsewhere(settings, f"place-{number}"), tmp_path)
+            for kind, manifest in found.items():  # before the next attempt replaces it
+                kept[kind].append(tmp_path / f"kept/{kind}-{number}")
+                fetch_manifest(store, manifest["prefix"], manifest, kept[kind][-1])
+            worker = servers.start_worker(servers.elsewhere(settings, tmp_path / f"place-{number}"), tmp_path)
         try:
             until(lambda: all(row(engine, each).state == "done" for each in broken.values()), 120)
         finally:
@@ -188,7 +206,10 @@ def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_pat
             ended = select(attempts.c.outcome).where(attempts.c.job_id == broken[kind]).order_by(attempts.c.number)
             assert list(connection.scalars(ended)) == ["lost"] * KILLS + ["succeeded"], kind
         assert files(engine, broken[kind]) == files(engine, through[kind]), kind
-    # Each attempt was held at its first checkpoint, which has more than the last one had.
-    assert kept == sorted(set(kept)), kept
-    for attempt, images in first_progress(engine, broken["perturb_dataset"]).items():
-        assert attempt == 1 or images > kept[attempt - 2], (attempt, images, kept)
+        # Each attempt was held at its first checkpoint, which has more than the last one had; and none began anew.
+        said = first_progress(engine, broken[kind])
+        total = said[KILLS + 1]["total"]
+        held = [RESUMED[kind](checkpoint, total) for checkpoint in kept[kind]]
+        assert held == sorted(set(held)), (kind, held)
+        for attempt, first in said.items():
+            assert attempt == 1 or first["done"] > held[attempt - 2], (kind, attempt, first, held)

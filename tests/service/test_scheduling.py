@@ -161,10 +161,9 @@ def test_a_cancel_frees_the_device_in_two_seconds_and_stops_what_nobody_else_nee
         jobs = {node.name: node.job_id for node in client.get(both.id).nodes}
         until(lambda: working(jobs["deep"]) and client.job(jobs["steps"]).progress)
         for experiment, stopped in ((both.id, "deep"), (one.id, "steps")):
-            client.cancel(experiment)
             asked = time.monotonic()
+            client.cancel(experiment)
             until(lambda: not working(jobs[stopped]) and client.job(jobs[stopped]).state == "cancelled", pause=0.01)  # noqa: B023
-            print("TOOK", time.monotonic() - asked)
             assert time.monotonic() - asked < 2
             assert [each.outcome for each in client.job(jobs[stopped]).attempts] == ["stopped"]
             if stopped == "deep":

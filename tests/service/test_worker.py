@@ -149,6 +149,7 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
         project = stack.project("other")  # keys are shared within a project alone
         broken = stack.submit(project=project, epochs=ENOUGH, seed=7)
         pid = stack.running(worker, broken)
+        before = until(lambda: (said := stack.job(broken).progress)["done"] > said["total"] / 4 and said)
         assert worker.drain() == 0
         assert not alive(pid)
     job = stack.job(broken)
@@ -157,7 +158,10 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
     assert (stack.folder / "store" / prefix).is_dir()
     assert workers.live(stack.engine) == []
 
-    with servers.worker(stack.settings, stack.folder) as worker:
+    other = servers.elsewhere(stack.settings, stack.folder / "other")
+    with servers.worker(other, stack.folder) as worker:
+        after = until(lambda: (row := stack.job(broken)).attempt == 2 and row.progress)
+        assert after["done"] > before["done"]
         assert stack.ended(broken, project) == "done"
         job = stack.job(broken)
         assert [each.outcome for each in stack.attempts(job.id)] == ["preempted", "succeeded"]
@@ -173,10 +177,10 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
         worker.process.kill()
         worker.process.wait()
         until(lambda: not alive(pid) and not alive(forks), 10)
-    with servers.worker(stack.settings, stack.folder) as worker:
+    with servers.worker(other, stack.folder) as worker:
         job = until(lambda: (row := stack.job(lost)).attempt == 2 and row)
         assert stack.attempts(job.id)[0].outcome == "lost"
-        until(lambda: len(list((stack.folder / "work/0").iterdir())) == 1)  # what the killed one left is gone
+        until(lambda: len(list((stack.folder / "other/work/0").iterdir())) == 1)  # what the killed one left is gone
         experiments.cancel(stack.engine, "default", lost)
         until(lambda: stack.job(lost).state == "cancelled")
 
