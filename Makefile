@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 ROUNDS ?= 10
+BROKER ?= valkey
 SOURCES := robxfer_core services migrations tests benchmarks docs
 
 .PHONY: demo test lint types imports slow peers chaos fuzz bench clean
@@ -31,8 +32,8 @@ peers: .venv/.dev  ## Compare the attacks with torchattacks
 	$(PIP) torchattacks==3.3.0 --no-deps
 	$(BIN)/python -m pytest -m peers
 
-chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n
-	$(BIN)/python -m tests.chaos --rounds $(ROUNDS)
+chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n, BROKER=rabbitmq where one is installed
+	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --broker $(BROKER)
 
 fuzz: .venv/.dev  ## Every route with what its schema allows and what it does not
 	$(BIN)/python -m tests.fuzz

@@ -31,6 +31,8 @@ class Faults:
 
     def __init__(self, stack: Stack, engine: Engine, rng: random.Random) -> None:
         self.kills: Counter[str] = Counter()
+        self.orphans: set[int] = set()
+        """Children that lived on for two leases after their worker was killed, or lost the lease in a pause."""
         self._stack, self._engine, self._rng = stack, engine, rng
         self._how: dict[str, Callable[[Fault], bool]] = {
             "child": self._child,
@@ -66,6 +68,7 @@ class Faults:
 
     def _worker(self, fault: Fault) -> bool:
         process = self._stack.workers[fault.worker].process
+        children = self._computing(process.pid)
         if not fault.sudden:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -74,15 +77,26 @@ class Faults:
         process.wait()
         time.sleep(fault.down_s)
         self._stack.restart_worker(fault.worker)
+        self._look_for(children)
         return True
 
     def _pause(self, fault: Fault) -> bool:
         """Past its lease, wherever it is."""
         process = self._stack.workers[fault.worker].process
+        children = self._computing(process.pid)
         process.send_signal(signal.SIGSTOP)
-        time.sleep(self._stack.settings.lease_s + fault.down_s)
+        self._look_for(children)
         process.send_signal(signal.SIGCONT)
         return True
+
+    def _computing(self, worker: int) -> set[int]:
+        """Wait until that worker has children. All of them."""
+        return _wait(lambda: self._stack.children_of(worker)) or set()
+
+    def _look_for(self, children: set[int]) -> None:
+        """They have nobody to compute for: what of them is there two leases later is an orphan."""
+        time.sleep(2 * self._stack.settings.lease_s)
+        self.orphans |= children & self._stack.children()
 
     def _late_pause(self, fault: Fault) -> bool:
         """Past its lease, as it is about to publish, and until another has taken its job."""

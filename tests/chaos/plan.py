@@ -10,6 +10,7 @@ VICTIMS = ("child", "worker", "api", "database", "broker", "store", "pause", "la
 WORKERS = 2
 FAULTS = 4  # in a round: two rounds meet every victim
 SPREAD_S = 2.0  # seconds over which the faults of a round begin
+RUN = {"retries": {"failed": 20, "timed_out": 20, "out_of_memory": 20, "lost": 100}, "backoff_s": 0.2}
 OUTAGE_S = 3.5  # at the most: with its start, longer than a lease
 
 
@@ -50,6 +51,14 @@ def _fault(rng: random.Random, victim: str) -> Fault:
     )
 
 
+def endless(number: int) -> bytes:
+    """A spec, JSON, of trainings that last until they are cancelled: workers that die have children then."""
+    digits = {"kind": "dataset", "name": "digits", "max_train": 300, "max_test": 100, "seed": number}
+    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 10_000}
+    jobs = {"digits": digits, "model": train | {"matrix": {"seed": [0, 1, 2]}}}
+    return json.dumps({"name": f"endless-{number}", "run": RUN | {"priority": 1}, "jobs": jobs}).encode()
+
+
 def draw_experiment(rng: random.Random, number: int) -> bytes:
     """A spec, JSON, of jobs of its own: a chain of every kind, or trainings at once, one of them by two processes."""
     digits = {"kind": "dataset", "name": "digits", "max_train": 300, "max_test": 100, "seed": number}
@@ -61,11 +70,10 @@ def draw_experiment(rng: random.Random, number: int) -> bytes:
         "seed": number,
     }
     attack = {"steps": 5}
-    run = {"retries": {"failed": 20, "timed_out": 20, "out_of_memory": 20, "lost": 100}, "backoff_s": 0.2}
     jobs: dict[str, Any] = {"digits": digits, "model": train}
     if number % 2:
         jobs["model"] = train | {"matrix": {"seed": [3 * number, 3 * number + 1]}}
-        jobs["pair"] = train | {"seed": 3 * number + 2, "run": {"gpus": 2} | run}
+        jobs["pair"] = train | {"seed": 3 * number + 2, "run": {"gpus": 2} | RUN}
     else:
         jobs |= {
             "score": {
@@ -80,4 +88,4 @@ def draw_experiment(rng: random.Random, number: int) -> bytes:
                 "kind": "transfer", "features": "seen", "epochs": 5, "tune_lr": [0.1], "tune_weight_decay": [0.0]
             },
         }  # fmt: skip
-    return json.dumps({"name": f"chaos-{number}", "run": run, "jobs": jobs}).encode()
+    return json.dumps({"name": f"chaos-{number}", "run": RUN, "jobs": jobs}).encode()

@@ -12,7 +12,7 @@ from robxfer_core.client import Client
 from robxfer_core.ledger import migrate
 from robxfer_core.settings import Settings
 from tests.service import servers
-from tests.service.killable import RABBITMQ, Server, postgresql, rabbitmq, seaweedfs, valkey
+from tests.service.killable import RABBITMQ, Server, descendants, postgresql, rabbitmq, seaweedfs, valkey
 
 from .plan import WORKERS
 from .worker import HOLDS, UNFENCED
@@ -101,6 +101,10 @@ class Stack:
         """The jobs' processes: those of the fork servers and of whatever is left of these."""
         servants = {child for worker in self.workers for child in servers.children_of(worker.process.pid)}
         return {pid for pid in self.processes() if _is_fork(pid)} - servants
+
+    def children_of(self, worker: int) -> set[int]:
+        """The jobs' processes of one worker, by its process id."""
+        return self.processes() & {pid for server in servers.children_of(worker) for pid in descendants(server)}
 
     def processes(self) -> set[int]:
         """Living processes of workers, fork servers, children, and whatever these started."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.service.killable import RABBITMQ
+
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[2]
 
@@ -23,11 +25,20 @@ def chaos(*options: str) -> tuple[int, dict[str, Any]]:
 def test_nothing_is_lost_while_everything_dies():
     status, told = chaos("--rounds", "2", "--seed", "2")
     assert status == 0, told
-    assert (told["rounds"], told["accepted"], told["ended"]) == (2, 2, 2)
+    assert (told["rounds"], told["accepted"], told["ended"]) == (2, 4, 4)
     assert [told[name] for name in ("lost", "published_twice", "orphans", "damaged", "fallen")] == [0] * 5
-    assert told["states"] == {"done": 2}
+    assert told["states"] == {"done": 2, "cancelled": 2}
     victims = {"child", "worker", "api", "database", "broker", "store", "pause", "late_pause"}
     assert set(told["kills"]) == victims, told
+    assert told["seconds"] < 90
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RABBITMQ.exists(), reason="no RabbitMQ is installed")
+def test_nothing_is_lost_with_rabbitmq():
+    status, told = chaos("--rounds", "1", "--seed", "2", "--broker", "rabbitmq", "--only", "broker", "--only", "worker")
+    assert status == 0, told
+    assert (told["broker"], set(told["kills"])) == ("rabbitmq", {"broker", "worker"})
 
 
 def test_without_the_fence_a_paused_worker_publishes_twice():
