@@ -188,7 +188,7 @@ def test_a_gpu_is_locked_whatever_others_it_is_used_with(tmp_path):
                 return False
             return True
 
-    code = "import sys; from robxfer_worker.child import lock_gpus; lock_gpus([1, 0]); print(); sys.stdin.read()"
+    code = "import sys; from robxfer_worker.child import lock_gpus; lock_gpus(['1', '0']); print(); sys.stdin.read()"
     with open(tmp_path / "robxfer-gpu-1.lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         both = subprocess.Popen(

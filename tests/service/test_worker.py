@@ -22,12 +22,22 @@ pytestmark = pytest.mark.servers
 GROUP = 54321 if os.geteuid() == 0 else None  # so that files in /proc which are root's are told from the worker's own
 
 
+KEPT = {b"PATH", b"HOME", b"LANG", b"TMPDIR", b"LD_LIBRARY_PATH", b"CUDA_DEVICE_ORDER"}
+"""All that a child may know of its worker's environment."""
+
+
 @pytest.fixture(scope="module")
 def shared(make_stack: Callable[..., Stack]) -> Iterator[tuple[Stack, servers.Worker]]:
     """A stack with a worker that the tests of this module share, each with a job of its own."""
     stack = make_stack()
     with servers.worker(
-        stack.settings, stack.folder, GROUP, ROBXFER_S3_SECRET_KEY="hush", AWS_SECRET_ACCESS_KEY="hush"
+        stack.settings,
+        stack.folder,
+        GROUP,
+        ROBXFER_S3_SECRET_KEY="hush",
+        AWS_SECRET_ACCESS_KEY="hush",
+        NVIDIA_API_KEY="hush",
+        LD_LIBRARY_PATH="/where/libcuda/is",
     ) as worker:
         yield stack, worker
 
@@ -66,7 +76,8 @@ def test_a_child_knows_no_secret_and_a_cancelled_one_is_gone(shared):
 
     for process in (pid, worker.fork_server()):
         environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-        assert {line.partition(b"=")[0] for line in environment if line} <= {b"PATH", b"HOME", b"LANG", b"TMPDIR"}
+        assert {line.partition(b"=")[0] for line in environment if line} <= KEPT
+        assert b"LD_LIBRARY_PATH=/where/libcuda/is" in environment
     assert os.getsid(pid) == os.getpgid(pid) == pid
     held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
     assert sum(name.startswith("socket:") for name in held) == 1  # its channel, and nobody else's

@@ -30,6 +30,8 @@ from .ranks import lead
 
 PROGRESS_S = 0.2  # seconds between reports of progress
 TRACE_LINES = 30
+MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory", "_ALLOC_FAILED")
+"""What torch says of a want of memory for which it has no class: the CPU's, CUDA's own, that of cuBLAS and its like."""
 
 
 class ChildRun(Run):
@@ -128,18 +130,18 @@ def _settle(job: dict[str, Any]) -> None:
     if not job["gpus"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, job["gpus"]))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(job["gpus"])
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what makes cuBLAS deterministic
     lock_gpus(job["gpus"])
 
 
-def lock_gpus(gpus: list[int]) -> None:
+def lock_gpus(gpus: list[str]) -> None:
     """Hold the locks of GPUs, each its own, until this process and all that inherit from it have ended.
 
     So an orphan's GPU is not used again. Waits for whoever holds one; in one order, so that no two wait for each other.
     """
     for gpu in sorted(gpus):
-        path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{gpu}.lock"
+        path = Path(tempfile.gettempdir()) / f"robxfer-gpu-{gpu.replace('/', '-')}.lock"
         try:
             fd = os.open(path, os.O_RDONLY)  # that of another user can be locked, but not be written to
         except FileNotFoundError:
@@ -184,8 +186,7 @@ def failure(error: Exception) -> dict[str, Any]:
 def _is_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # Torch has no class of its own for the CPU's memory.
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MEMORY)
 
 
 def _watch(channel: socket.socket, silence: float) -> None:

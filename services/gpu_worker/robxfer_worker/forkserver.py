@@ -1,6 +1,6 @@
 """A server that has torch loaded and forks a child for each attempt in milliseconds.
 
-It starts with the worker, from an environment of PATH, HOME, LANG and TMPDIR alone, so no child ever sees a secret. It
+It starts with the worker, from an environment of the names KEPT alone, so no child ever sees a secret. It
 has one thread, never touches CUDA and never computes. Beside each child it keeps two descriptors: the child's end of
 the channel goes to the child; on the other it writes the child's process id and, when the child has ended, its status.
 It kills what is left of a child's process group before it reaps the child, while the id cannot be anyone else's.
@@ -20,7 +20,7 @@ import traceback
 from importlib import import_module
 from typing import NoReturn
 
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_DEVICE_ORDER")
 STOP_S = 2.0
 PRELOADED = (
     "torch._dynamo",  # which torch.optim imports at its first step, in seconds

@@ -15,10 +15,13 @@ from .notice import Drain
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job at a time: its number, and the GPUs that it computes on (none: the CPU)."""
+    """A place for one job at a time: its number, and the GPUs that it computes on (none: the CPU).
+
+    A GPU is named as CUDA_VISIBLE_DEVICES would: by its number on the machine, or its UUID.
+    """
 
     number: int
-    gpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     @property
     def device(self) -> str:

@@ -81,9 +81,21 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
 
 
 def make_slots(settings: Settings) -> list[Slot]:
-    """The slots of a worker: each with its share of the GPUs, in order."""
-    share = settings.gpus_per_slot if settings.gpus else 0
-    return [Slot(n, tuple(settings.gpus[n * share : (n + 1) * share])) for n in range(settings.slots)]
+    """The slots of a worker: each with its share of the GPUs, in order.
+
+    Where CUDA_VISIBLE_DEVICES lends the worker some GPUs, as a cluster's scheduler does, `gpus` counts among those.
+    Raises ValueError where one is not among them.
+    """
+    lent = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(gpu) for gpu in settings.gpus]
+    if lent is not None and names:
+        visible = [name.strip() for name in lent.split(",") if name.strip()]
+        if max(settings.gpus) >= len(visible):
+            numbers = f"0 to {len(visible) - 1}" if visible else "none"
+            raise ValueError(f"gpus: got {', '.join(names)}; takes {numbers}, of CUDA_VISIBLE_DEVICES={lent}")
+        names = [visible[gpu] for gpu in settings.gpus]
+    share = settings.gpus_per_slot if names else 0
+    return [Slot(n, tuple(names[n * share : (n + 1) * share])) for n in range(settings.slots)]
 
 
 @contextmanager
