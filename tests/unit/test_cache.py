@@ -73,6 +73,21 @@ def test_copies_outlive_the_process_but_halves_do_not(tmp_path):
     assert [path.name for path in cache.root.iterdir()] == ["a"]
 
 
+def test_a_copy_has_its_name_only_when_all_of_it_is_on_the_disk(tmp_path, monkeypatch):
+    """Or a loss of power could leave empty files under it, which the next process would take over."""
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def note(fd: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{fd}")).name, (tmp_path / "cache/a").exists()))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with Cache(tmp_path / "cache", 100).hold("a", maker(10, [])):
+        pass
+    assert sorted(synced) == [(".a.new", False), ("data", False)]
+
+
 def test_a_job_cannot_change_what_others_read(tmp_path):
     with Cache(tmp_path / "cache", 100).hold("a", maker(10, [])) as path:
         assert not os.stat(path / "data").st_mode & 0o222

@@ -43,8 +43,12 @@ class Cache:
         try:
             with copy.fetching:  # two slots that want the same fetch it once
                 if not (copy.here and path.is_dir()):
-                    fetch(path)
-                    copy.size, copy.here = _protect(path), True
+                    aside = self.root / f".{name}.new"
+                    shutil.rmtree(aside, ignore_errors=True)  # of a fetch that broke off
+                    fetch(aside)
+                    copy.size = _protect(aside)
+                    aside.rename(path)  # only what no loss of power can empty has its name
+                    copy.here = True
             yield path
         finally:
             with self._lock:
@@ -74,10 +78,15 @@ def _size(folder: Path) -> int:
 
 
 def _protect(folder: Path) -> int:
-    """Make the files read-only, since a job only reads them; returns their size."""
+    """Make the files read-only, since a job only reads them, and have all on the disk; returns their size."""
     size = 0
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o444)
-            size += path.stat().st_size
+    for path in [*folder.rglob("*"), folder]:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            if path.is_file():
+                os.fchmod(fd, 0o444)
+                size += os.fstat(fd).st_size
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     return size
