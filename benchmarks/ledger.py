@@ -11,7 +11,7 @@ from robxfer_core.ledger import experiments, queue
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.migrate import upgrade
 from robxfer_core.plan import InputRef, Node, Plan
-from robxfer_core.spec.jobs import Running
+from robxfer_core.spec.job import Running
 
 NODES = 300
 

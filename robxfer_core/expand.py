@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .spec.errors import Problem, SpecError, place, show
-from .spec.jobs import KINDS, Job
+from .spec.job import Job
+from .spec.jobs import KINDS
 
 MAX_NODES = 10_000
 MAX_VALUE = 100  # characters of a matrix value

@@ -7,19 +7,9 @@ from typing import Any
 from .spec.archs import CHANNELS, LAYOUTS, representation
 from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
-from .spec.jobs import (
-    ControlDataset,
-    Dataset,
-    Evaluate,
-    Features,
-    ImportDataset,
-    ImportModel,
-    Job,
-    PerturbDataset,
-    Report,
-    Train,
-    Transfer,
-)
+from .spec.imports import ImportDataset, ImportModel
+from .spec.job import Job
+from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, PerturbDataset, Report, Train, Transfer
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,9 @@ from collections.abc import Mapping
 
 from .fit import Facts
 from .spec.archs import forward_flops
-from .spec.jobs import (
-    ControlDataset,
-    Dataset,
-    Evaluate,
-    Features,
-    ImportDataset,
-    ImportModel,
-    Job,
-    PerturbDataset,
-    Report,
-    Train,
-    Transfer,
-)
+from .spec.imports import ImportDataset, ImportModel
+from .spec.job import Job
+from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, PerturbDataset, Report, Train, Transfer
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32

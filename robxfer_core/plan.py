@@ -16,7 +16,8 @@ from .flops import flops
 from .spec.base import digest, references
 from .spec.errors import Problem, SpecError, place
 from .spec.experiment import Experiment, problems_of
-from .spec.jobs import KINDS, Job, Running
+from .spec.job import Job, Running
+from .spec.jobs import KINDS
 from .spec.transfer_gap import Place
 from .spec.transfer_gap import expand as expand_transfer_gap
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from robxfer_core.spec.jobs import KINDS, Job
+from robxfer_core.spec.job import Job
+from robxfer_core.spec.jobs import KINDS
 
 from .run import Inputs, Run
 

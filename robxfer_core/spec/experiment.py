@@ -11,7 +11,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .base import Strict
 from .errors import Problem, SpecError, place, show
-from .jobs import Running
+from .job import Running
 from .transfer_gap import TransferGap
 
 MAX_BYTES = 1 << 20

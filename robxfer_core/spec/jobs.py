@@ -1,95 +1,13 @@
 """Every kind of job and its parameters. A job's result is determined by these, its recipe version and its inputs."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field
 
-from .archs import LAYOUTS
 from .base import Ref, Refs, Strict
 from .fields import Arch, Attack, Augment, Fraction, Precision, Schedule, Seed, Sgd, ThreatModel
-
-Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
-Moments = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=1, max_length=3)]
-Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-SETS = ("dataset", "import_dataset")
-MADE_SETS = ("perturb_dataset", "control_dataset")
-MODELS = ("train", "import_model")
-
-
-class Retries(Strict):
-    """How many further attempts a job is given after one that ended badly, by how it ended.
-
-    A preempted or stopped attempt spends none. A number in place of this is meant for `failed` and `timed_out`.
-    """
-
-    failed: int = Field(default=2, ge=0, le=20)
-    """The job raised an error, or its process died."""
-    timed_out: int = Field(default=2, ge=0, le=20)
-    """It took longer than `deadline_s`."""
-    out_of_memory: int = Field(default=0, ge=0, le=20)
-    """The device or the machine had too little memory, which another try seldom changes."""
-    lost: int = Field(default=2, ge=0, le=100)
-    """Its worker was not heard of for a lease, or had no database for one. Counted since the last checkpoint: if there
-    are more without progress, it is likely the job that kills its workers."""
-
-
-def _retries(value: Any) -> Any:
-    return {"failed": value, "timed_out": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-class Running(Strict):
-    """How a job is run. None of it changes a result, so none of it is in the key; the largest wanted counts."""
-
-    queue: Queue = "cpu"
-    """The queue whose workers may take the job: `cpu`, `gpu`, or a name of your own that does not end in a digit."""
-    gpus: int = Field(default=1, ge=1, le=8)
-    """GPUs that a `train` job computes on together (in a queue of the CPU: processes); every other kind takes 1. One
-    of more than 1 waits in the queue named so, `gpu2`. Results are equal up to the rounding of sums."""
-    priority: int = Field(default=0, ge=-100, le=100)
-    """Higher is claimed first."""
-    deadline_s: int = Field(default=7 * 24 * 3600, ge=1)
-    """Seconds an attempt may take before it is killed as timed_out."""
-    retries: Annotated[Retries, BeforeValidator(_retries)] = Retries()
-    """Further attempts by how the last one ended; a number n is `{failed: n, timed_out: n}`."""
-    backoff_s: float = Field(default=5.0, ge=0, le=3600)
-    """Seconds before the first further attempt; doubled for each after it, to 10 minutes. A first loss is free."""
-
-    @model_validator(mode="after")
-    def _gpus_are_said_apart(self) -> "Running":
-        if self.queue[-1].isdigit():  # no worker could tell it from a queue of jobs of so many GPUs
-            name = self.queue.rstrip("0123456789")
-            raise ValueError(f"a queue that does not end in a digit: {self.queue} is queue {name} with gpus set")
-        return self
-
-    @property
-    def full_queue(self) -> str:
-        """The queue that the job waits in."""
-        return f"{self.queue}{self.gpus}" if self.gpus > 1 else self.queue
-
-
-class Job(Strict):
-    """What all kinds share."""
-
-    RECIPE: ClassVar[int] = 1
-    """Raised when the kind's computation changes, so that old results are not taken for new ones."""
-    ARTIFACT: ClassVar[str]
-    """The type of what the job leaves."""
-    TAKES: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """For each reference (by its field's name), the kinds that it may name."""
-
-    GATHERS: ClassVar[bool] = False
-    """Whether its references take every member of the jobs they name, rather than fan out over them."""
-    TEAM: ClassVar[bool] = False
-    """Whether several GPUs can compute it together."""
-
-    run: Running | None = None
-    """Overrides the experiment's `run` for this job."""
-
-    def params(self) -> dict[str, Any]:
-        """The parameters that determine the result, as JSON."""
-        return self.model_dump(mode="json", exclude={"run", "kind"})
+from .imports import ImportDataset, ImportModel
+from .job import MADE_SETS, MODELS, SETS, Job, SetName
 
 
 class Dataset(Job):
@@ -114,79 +32,6 @@ class Dataset(Job):
     """Draws the subsets and, for a source without a test split, the split."""
     download: bool = False
     """Let torchvision fetch the set if it is not under ROBXFER_DATA_ROOT."""
-
-
-class ImportDataset(Job):
-    """Checks an uploaded set of images and reads it into the same artifact as `dataset`.
-
-    The upload is an .npz with x_train, y_train, x_test and y_test (uint8 images), or a .zip, .tar or .tar.gz of
-    `train/CLASS/IMAGE` and `test/CLASS/IMAGE` (or `val`), in a folder of its own or not. Without a test split, a
-    quarter of the images becomes one.
-    """
-
-    ARTIFACT = "dataset"
-
-    kind: Literal["import_dataset"] = "import_dataset"
-    upload: Upload
-    """sha256 of the uploaded file (`POST /v1/datasets`, `robxfer import-dataset`)."""
-    name: SetName
-    """What the set is called."""
-    size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels: the short side is resized to it and the middle is cut out. Needed where images differ."""
-    interpolation: Literal["bilinear", "nearest"] = "bilinear"
-    """How images are resized to `size`."""
-    max_train: int | None = Field(default=None, ge=2)
-    """Keep a stratified draw of this many training images."""
-    max_test: int | None = Field(default=None, ge=2)
-    """The same, of test images."""
-    seed: Seed = 0
-    """Draws the subsets and, for an upload without a test split, the split."""
-
-
-class ImportModel(Job):
-    """Checks uploaded weights and keeps them as the same artifact as `train`.
-
-    The upload is a .safetensors file, or a PyTorch file that is read without running code in it (`weights_only`): a
-    state dict, plain or under `state_dict` or `model`. Names of parameters are torchvision's, a leading `module.` is
-    dropped. The number of classes is that of the head.
-    """
-
-    ARTIFACT = "model"
-
-    kind: Literal["import_model"] = "import_model"
-    upload: Upload
-    """sha256 of the uploaded file (`POST /v1/models`, `robxfer import-model`)."""
-    arch: Arch
-    """The network; `input_size` is needed for `cnn` alone, the others take 224 (ImageNet stem) or 32 pixels."""
-    mean: Moments | None = None
-    """Mean that it normalises images by, a channel, in [0,1] pixels. Left out: as `dataset` has it, or the file."""
-    std: Moments | None = None
-    """Standard deviation, as `mean`."""
-    dataset: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None
-    """Take the published `mean` and `std` of this set."""
-    threat: ThreatModel = ThreatModel(eps=0.0)
-    """What it was trained against, by the word of who trained it."""
-    seed: Seed = 0
-    """Tells several trainings of one kind apart in a report."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.mean is None) != (self.std is None) or (self.mean is not None and self.dataset is not None):
-            raise ValueError("both `mean` and `std`, or `dataset`, or none of them")
-        if self.mean is not None and self.std is not None:
-            if len(self.mean) != len(self.std):
-                raise ValueError("as many values of `mean` as of `std`, one a channel")
-            if min(self.std) <= 0:
-                raise ValueError("`std` above 0")
-        smallest = LAYOUTS[self.arch.name].smallest
-        if self.side is None or self.side < smallest:
-            raise ValueError(f"`arch.input_size`, the side of the images that it was trained on, {smallest} or more")
-        return self
-
-    @property
-    def side(self) -> int | None:
-        """Side of the image that it computes on."""
-        return self.arch.input_size or {"imagenet": 224, "small": 32}.get(LAYOUTS[self.arch.name].stem)
 
 
 class Training(Strict):

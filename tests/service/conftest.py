@@ -20,7 +20,7 @@ from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
 from robxfer_core.plan import InputRef, Node, Plan
 from robxfer_core.settings import Settings
-from robxfer_core.spec.jobs import Running
+from robxfer_core.spec.job import Running
 
 from .stack import HURRIED, Stack
 

@@ -12,7 +12,8 @@ from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.datasets import BadSource
-from robxfer_core.spec.jobs import Dataset, ImportDataset
+from robxfer_core.spec.imports import ImportDataset
+from robxfer_core.spec.jobs import Dataset
 
 BATCH = 256
 

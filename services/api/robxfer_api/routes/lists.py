@@ -10,7 +10,8 @@ from robxfer_api.access import Reader
 from robxfer_api.answers import artifact_page
 from robxfer_api.context import Ctx, Cursor, Limit
 from robxfer_core.ledger import workers
-from robxfer_core.spec.jobs import KINDS, Job
+from robxfer_core.spec.job import Job
+from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire import ArtifactView, DatasetsView, KindView, Page, ParameterView, WorkerView
 
 router = APIRouter(prefix="/v1", tags=["lists"])

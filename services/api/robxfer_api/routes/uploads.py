@@ -16,7 +16,7 @@ from robxfer_core.ledger import experiments
 from robxfer_core.plan import Plan, make_plan
 from robxfer_core.spec.experiment import Experiment
 from robxfer_core.spec.fields import ArchName, Seed
-from robxfer_core.spec.jobs import Queue, SetName
+from robxfer_core.spec.job import Queue, SetName
 from robxfer_core.spec.wire import Uploaded
 
 UNKNOWN = "0" * 64  # in place of the sha256 that is known once all has come
