@@ -15,6 +15,7 @@ from .ledger import collect, uploads
 from .ledger.collect import Attempt
 
 BATCH = 500  # prefixes about which the ledger is asked at once
+PARTS_S = 86_400.0  # no object takes so long to come
 ATTEMPT = re.compile(r"([^/]+)/(job_[^/]+)/([1-9]\d{0,8})")
 CHECKPOINT = re.compile(r"checkpoint-\d+")
 
@@ -24,7 +25,8 @@ class Removed:
     """A prefix of the store that was removed, or would be."""
 
     reason: str
-    """attempt (it ended and left nothing), checkpoint (not the one to go on from, or old), artifact (old), upload."""
+    """attempt (it ended and left nothing), checkpoint (not the one to go on from, or old), artifact (old), upload,
+    part (of an object that never came whole; how many bytes, the store does not say)."""
     name: str
     objects: int
     bytes: int
@@ -60,6 +62,8 @@ def remove(engine: Engine, store: Store, older_s: float | None = None, dry_run: 
                 store.delete(removed.name)
             yield removed
     yield from _uploads(engine, store, dry_run)
+    for name in store.abandon(PARTS_S, dry_run):
+        yield Removed("part", name, 1, 0)
 
 
 def _prefixes(found: Iterable[Stored]) -> Iterator[_Prefix]:

@@ -1,5 +1,6 @@
 """A store on any S3 service, through the `minio` client: path-style, no conditional writes needed."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -107,6 +108,21 @@ class S3Store:
                 if item.object_name and item.last_modified:
                     name = item.object_name.removeprefix(self.prefix)
                     yield Stored(name, item.size or 0, item.last_modified.timestamp())
+
+    def abandon(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
+        before, after = time.time() - older_s, None
+        with _answering():
+            while True:
+                page = self.client._list_multipart_uploads(self.bucket, prefix=self.prefix, key_marker=after)
+                for each in page.uploads:
+                    begun = each.initiated_time
+                    if begun and begun.timestamp() < before and each.object_name.startswith(self.prefix):
+                        if not dry_run:
+                            self.client._abort_multipart_upload(self.bucket, each.object_name, each.upload_id or "")
+                        yield each.object_name.removeprefix(self.prefix)
+                after = page.next_key_marker
+                if not (page.is_truncated and after):
+                    return
 
     @_answering()
     def delete(self, prefix: str) -> None:

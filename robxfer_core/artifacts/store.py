@@ -64,6 +64,13 @@ class Store(Protocol):
         removed meanwhile may be among them or not."""
         ...
 
+    def abandon(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
+        """Give up the parts that have come of objects since so long ago (seconds) without the object being whole.
+
+        They are among no objects; names what they were to be. With dry_run nothing is given up.
+        """
+        ...
+
     def delete(self, prefix: str) -> None:
         """Remove every object whose name starts with `prefix/`. Nothing there is no error."""
         ...

@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 from itertools import count, groupby
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
 from minio.error import S3Error
 
+from robxfer_core import gc
 from robxfer_core.artifacts import Corrupt, Missing, S3Store, Store, fetch_manifest, open_store, publish_folder
 from robxfer_core.settings import Settings
 
@@ -76,6 +78,29 @@ def test_what_is_written_in_pieces_comes_whole_or_not_at_all(store, tmp_path):
     with pytest.raises(Missing):
         store.stream("p/up/broken")
     assert not store.client._list_multipart_uploads(store.bucket).uploads
+
+
+def test_what_broke_off_between_two_parts_is_collected_a_day_later(service, ledger, monkeypatch):
+    """By whoever died with it: no object is there, and the parts are in no listing of objects."""
+    given: dict[str, Any] = service.settings() | {"store_url": f"s3://{service.bucket}/parted"}
+    store: Any = open_store(given["store_url"], Settings(**given))
+    for key in ("parted/p/j/1/model", "parted-not/x"):
+        upload = store.client._create_multipart_upload(store.bucket, key, {})
+        store.client._upload_part(store.bucket, key, b"x" * (5 << 20), None, upload, 1)
+
+    def broken() -> list[str]:
+        return [each.object_name for each in store.client._list_multipart_uploads(store.bucket).uploads]
+
+    assert list(store.walk()) == []
+    assert list(gc.remove(ledger.engine, store)) == []
+    monkeypatch.setattr(gc, "PARTS_S", -60.0)
+    expected = [gc.Removed("part", "p/j/1/model", 1, 0)]
+    assert list(gc.remove(ledger.engine, store, dry_run=True)) == expected
+    assert sorted(broken()) == ["parted-not/x", "parted/p/j/1/model"]
+    assert list(gc.remove(ledger.engine, store)) == expected
+    assert broken() == ["parted-not/x"]
+    (other,) = store.client._list_multipart_uploads(store.bucket).uploads
+    store.client._abort_multipart_upload(store.bucket, other.object_name, other.upload_id)
 
 
 def test_what_is_not_there_is_missing_and_delete_takes_the_prefix_alone(store, tmp_path):

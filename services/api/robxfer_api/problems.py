@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from minio.error import S3Error
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
@@ -69,6 +70,7 @@ def handle_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     for away in AWAY:
         app.add_exception_handler(away, _database)
     app.add_exception_handler(Unavailable, _store)
+    app.add_exception_handler(S3Error, _store_refuses)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -120,6 +122,12 @@ def _database(request: Request, error: Exception) -> JSONResponse:
 def _store(request: Request, error: Exception) -> JSONResponse:
     log.warning("the store does not answer", error=str(error))
     return answer(NO_STORE.problem, NO_STORE.headers)
+
+
+def _store_refuses(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, S3Error)  # of keys or a bucket that are not right: nothing that who asks could mend
+    log.error("the store refuses", error=str(error))
+    return answer(_plain(503, f"The store cannot be used ({error.code}); ask again."), SOON)
 
 
 def _spec(request: Request, error: Exception) -> JSONResponse:

@@ -21,6 +21,7 @@ REASONS = {
     "checkpoint": "not the one to go on from, or of a job that nobody has named for so long",
     "artifact": "of a job that nobody has named for so long; computed again when it is asked for",
     "upload": "imported, or never",
+    "part": "of what broke off on its way to the store",
 }
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import httpx2
 import yaml
 
+from robxfer_core.artifacts import open_store
 from robxfer_core.client import Client
+from robxfer_core.settings import Settings
 from tests.service import servers
 
 
@@ -49,3 +51,10 @@ def test_without_a_public_endpoint_files_go_through_the_api(
             artifact = client.datasets().artifacts.items[0]
             answer = httpx2.get(f"{service.url}/v1/artifacts/{artifact.id}/files/train/x.npz")
             assert (answer.status_code, answer.content) == (200, data)
+
+            given: dict[str, Any] = own | {"s3_secret_key": "wrong"}
+            wrong = Settings(**given)
+            object.__setattr__(service.server.context, "store", open_store(wrong.store_url, wrong))
+            answer = httpx2.get(f"{service.url}/v1/artifacts/{artifact.id}/files/train/x.npz")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.json()["detail"] == "The store cannot be used (SignatureDoesNotMatch); ask again."

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import socket
+import struct
 import tarfile
 import zipfile
+import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -390,20 +392,61 @@ def zipped(*names: str) -> bytes:
     return out.getvalue()
 
 
-def linked() -> bytes:
+def tarred(**attributes: Any) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as made:
         info = tarfile.TarInfo("train/cat/0.png")
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        for attribute, value in attributes.items():
+            setattr(info, attribute, value)
         made.addfile(info)
     return out.getvalue()
+
+
+def bombed() -> bytes:
+    """A thousand bytes for each of its own."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("train/cat/0.bmp", bytes(80 << 20))
+    return out.getvalue()
+
+
+def million() -> bytes:
+    """A zip's directory of a million entries, whose end says seven."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0)
+    directory = b"".join(entry + b"%08d" % i for i in range(1_000_000))
+    return b"PK\3\4" + directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 7, 7, len(directory), 4, 0)
+
+
+def pictured(image: bytes) -> bytes:
+    """A set whose first image is this one."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for name in ("train/cat/0.png", "train/dog/0.png", "test/cat/0.png", "test/dog/0.png"):
+            made.writestr(name, image)
+    return out.getvalue()
+
+
+def png(width: int, height: int, declared: tuple[int, int] | None = None) -> bytes:
+    """declared: the width and height that its header says instead."""
+    out = io.BytesIO()
+    Image.new("L", (width, height)).save(out, "PNG")
+    data = bytearray(out.getvalue())
+    data[16:24] = struct.pack(">LL", *(declared or (width, height)))
+    data[29:33] = struct.pack(">L", zlib.crc32(data[12:29]))
+    return bytes(data)
 
 
 HOSTILE: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "pickle": ("model", pickled, "weights_only refuses"),
     "zip slip": ("dataset", lambda _: zipped("../../../escaped.png"), "leads out of the archive"),
     "absolute": ("dataset", lambda _: zipped("/tmp/escaped.png"), "leads out of the archive"),
-    "link": ("dataset", lambda _: linked(), "symbolic link"),
+    "link": ("dataset", lambda _: tarred(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "symbolic link"),
+    "device": ("dataset", lambda _: tarred(type=tarfile.CHRTYPE, devmajor=1, devminor=5), "a device"),
+    "compression": ("dataset", lambda _: bombed(), "times the archive's size"),
+    "million": ("dataset", lambda _: million(), "more than 500000 entries"),
+    "huge": ("dataset", lambda _: pictured(png(8, 8, (9000, 9000))), "9000 x 9000 pixels"),
+    "broken": ("dataset", lambda _: pictured(png(8, 8)[:-30]), "no decoder takes"),
+    "label": ("dataset", lambda _: npz(y_test=np.array([0, 1, 2, 0, 1, 9])), "the label 9"),
     "svg": ("dataset", lambda _: zipped("train/cat/x.svg"), "no image by its name"),
     "script": ("dataset", lambda _: zipped("train/<script>/x.png"), "the name of a class"),
     "bomb": ("dataset", lambda _: npz(x_train=np.array([Bomb(Path("/"))] * 40, dtype=object)), "integers"),
@@ -461,6 +504,8 @@ def test_a_damaged_file_never_comes_whole(
             answer = httpx2.get(url)
             assert (answer.status_code, answer.json()["type"]) == (500, "urn:robxfer:problem:damaged-file")
             assert "x.npz" in answer.json()["detail"]
+            told = httpx2.get(f"{service.url}/openapi.json").json()["paths"]["/v1/artifacts/{id}/files/{path}"]["get"]
+            assert list(told["responses"]["500"]["content"]) == [answer.headers["content-type"]]
         else:
             with pytest.raises(httpx2.RemoteProtocolError), httpx2.stream("GET", url) as answer:
                 for _ in answer.iter_bytes():

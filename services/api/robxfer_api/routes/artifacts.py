@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from robxfer_api.access import Reader, Submitter
 from robxfer_api.answers import artifact_view
 from robxfer_api.context import Context, Ctx, Id
+from robxfer_api.openapi import PROBLEM
 from robxfer_api.problems import DAMAGED, Refused, not_found
 from robxfer_core.artifacts import Corrupt, Missing, checked
 from robxfer_core.ledger import artifacts
@@ -25,6 +26,12 @@ SHOWN = {
     "json": "application/json",
 }
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:"
+DAMAGE: dict[int | str, dict[str, Any]] = {
+    500: {
+        "description": "The store has the file damaged.",
+        "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/ProblemView"}}},
+    }
+}
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
@@ -54,6 +61,7 @@ def unpin(ctx: Ctx, caller: Submitter, id: Id) -> ArtifactView:
         200: {"content": {media.partition(";")[0]: {} for media in ("application/octet-stream", *SHOWN.values())}},
         304: {"description": "The client has it: its ETag is in If-None-Match."},
         307: {"description": "To a signed link."},
+        **DAMAGE,
     },
 )
 def file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotated[str, Header()] = "") -> Response:

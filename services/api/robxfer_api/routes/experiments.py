@@ -12,7 +12,7 @@ from robxfer_api.answers import experiment_row, experiment_view
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
-from robxfer_api.routes.artifacts import read_whole
+from robxfer_api.routes.artifacts import DAMAGE, read_whole
 from robxfer_api.stream import stream
 from robxfer_api.trail import address_of
 from robxfer_core.cost import Cost, Measured, estimate
@@ -115,7 +115,7 @@ async def events(
         yield line
 
 
-@router.get("/{id}/report", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+@router.get("/{id}/report", response_class=Response, responses={200: {"content": {"application/json": {}}}, **DAMAGE})
 def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
     """report.json of its report job; of several, of the one that `node` names."""
     experiments.state(ctx.engine, caller.project, id)
