@@ -1,6 +1,7 @@
 """How each fault is done."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from robxfer_core.ledger.tables import jobs
 from tests.service import servers
 from tests.service.killable import Server
 
-from .plan import Fault
+from .plan import ENDLESS, Fault
 from .stack import Stack
 from .worker import ask_to_hold, held
 
@@ -90,8 +91,13 @@ class Faults:
         return True
 
     def _computing(self, worker: int) -> set[int]:
-        """Wait until that worker has children. All of them."""
-        return _wait(lambda: self._stack.children_of(worker)) or set()
+        """Wait until a training without end runs on that worker, which nothing but its watch ends. All its children."""
+
+        def children() -> set[int]:
+            found = self._stack.children_of(worker)
+            return found if any(map(_endless, found)) else set()
+
+        return _wait(children) or set()
 
     def _look_for(self, children: set[int]) -> None:
         """They have nobody to compute for: what of them is there two leases later is an orphan."""
@@ -119,6 +125,14 @@ class Faults:
         with contextlib.suppress(Exception), read(self._engine) as connection:  # the database may be away as well
             return connection.scalar(select(jobs.c.attempt).where(jobs.c.id == job)) != attempt
         return False
+
+
+def _endless(pid: int) -> bool:
+    try:
+        job = json.loads(Path(f"/proc/{pid}/cwd/job.json").read_text())
+    except OSError:  # it has ended, or has not gone to its folder yet
+        return False
+    return job["params"].get("epochs") == ENDLESS
 
 
 def _stopped(pid: int) -> bool:

@@ -11,6 +11,7 @@ WORKERS = 2
 FAULTS = 4  # in a round: two rounds meet every victim
 SPREAD_S = 2.0  # seconds over which the faults of a round begin
 RUN = {"retries": {"failed": 20, "timed_out": 20, "out_of_memory": 20, "lost": 100}, "backoff_s": 0.2}
+ENDLESS = 10_000  # epochs
 OUTAGE_S = 3.5  # at the most: with its start, longer than a lease
 
 
@@ -54,7 +55,7 @@ def _fault(rng: random.Random, victim: str) -> Fault:
 def endless(number: int) -> bytes:
     """A spec, JSON, of trainings that last until they are cancelled: workers that die have children then."""
     digits = {"kind": "dataset", "name": "digits", "max_train": 300, "max_test": 100, "seed": number}
-    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 10_000}
+    train = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": ENDLESS}
     jobs = {"digits": digits, "model": train | {"matrix": {"seed": [0, 1, 2]}}}
     return json.dumps({"name": f"endless-{number}", "run": RUN | {"priority": 1}, "jobs": jobs}).encode()
 
