@@ -9,7 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, select
 
-from robxfer_core.ledger import experiments, jobs, migrate, queue
+from robxfer_core.ledger import experiments, jobs, migrate, queue, tables
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import metadata, projects
 
@@ -177,6 +177,9 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
     claim = queue.claim(engine, "w", ["cpu"], -1, "cpu")
     assert claim is not None
     assert (claim.job_id, claim.checkpoint) == ("job_2", {"prefix": "default/job_2/1/checkpoint-1"})
+    queue.sweep(engine)
+    with write(engine) as connection:  # what the pause after a second loss would do
+        connection.execute(tables.jobs.update().values(not_before=0.0))
     assert queue.sweep(engine) == ["cpu"]
     claim = queue.claim(engine, "w", ["cpu"], 60, "cpu")
     assert claim is not None

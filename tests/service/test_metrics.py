@@ -97,12 +97,12 @@ def test_queues_that_somebody_made_up_are_summed(ledger):
     ledger.submit({"served": ()})
     for n in range(UNSERVED + 3):
         graph = {f"{n}": ()} if n < 3 else {f"{n}": (), f"{n}b": ()}
-        ledger.submit(graph, queue=f"made-up-{n}")
+        ledger.submit(graph, queue=f"made-up-{n}-x")
     ledger.set_job("1", ready_at=jobs.c.ready_at - 500)
     seen = scrape(ledger, tally)
     depth = {key[1]: n for key, n in seen.items() if key[0] == "robxfer_queue_depth" and key[2] == "ready"}
     assert len(depth) == UNSERVED + 2
-    assert (depth["cpu"], depth["other"], depth["made-up-3"]) == (1, 3, 2)
+    assert (depth["cpu"], depth["other"], depth["made-up-3-x"]) == (1, 3, 2)
     assert 500 <= seen["robxfer_queue_oldest_seconds", "other"] < 560
     assert seen["robxfer_slots", "other"] == 0
 
