@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .common import UNREACHABLE, WRONG
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -23,7 +25,6 @@ app.add_typer(project_app, name="project")
 
 console = Console(markup=False, highlight=False, soft_wrap=True)
 errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-WRONG, UNREACHABLE = 2, 4
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 Project = Annotated[str, typer.Option(help="whose it is")]

@@ -15,22 +15,11 @@ from robxfer_core.client import Client, UploadError
 from robxfer_core.spec.wire import Uploaded
 
 from .attach import Target, service
+from .common import FAILED, HERE, WRONG, DataDir, Json, Server, Token, console, errors
 from .follow import follow
 
 app = typer.Typer()
-console, errors = Console(markup=False), Console(stderr=True, markup=False)
-
-Server = Annotated[
-    str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
-]
-Token = Annotated[
-    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="token for the service; or in the file ROBXFER_TOKEN_FILE")
-]
-DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Channels = Annotated[str | None, typer.Option(metavar="R,G,B", help="a channel, in [0,1] pixels")]
-HERE = Path("robxfer-data")
-FAILED, WRONG = 1, 2
 
 Send = Callable[[Client, Callable[[int, int], None]], Uploaded]
 

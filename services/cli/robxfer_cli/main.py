@@ -14,16 +14,14 @@ from typing import Annotated, Any, Literal
 import stamina
 import typer
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire import ExperimentView
 
 from . import admin, imports, operate, retention, show, stack
 from .attach import Need, NothingRuns, Target, service
+from .common import FAILED, HERE, UNREACHABLE, WRONG, DataDir, Json, Server, Token, console, errors
 from .follow import follow
-
-FAILED, WRONG, UNREACHABLE = 1, 2, 4
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,17 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Does adversarial robustness help a network transfer?",
 )
-console, errors = Console(markup=False), Console(stderr=True, markup=False)  # names may hold brackets
-
-Server = Annotated[
-    str | None, typer.Option(envvar="ROBXFER_SERVER", help="URL of a service; without it, the embedded stack")
-]
-Token = Annotated[
-    str | None, typer.Option(envvar="ROBXFER_TOKEN", help="token for the service; or in the file ROBXFER_TOKEN_FILE")
-]
-DataDir = Annotated[Path, typer.Option(envvar="ROBXFER_DATA_DIR", help="folder of the embedded stack")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
-HERE = Path("robxfer-data")
 ACCESS = {
     "open": "It is open to this machine alone: it listens on a loopback address and checks the Host header.",
     "tokens": "It takes tokens: `robxfer token create` makes them.",

@@ -4,11 +4,10 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from .common import FAILED, UNREACHABLE, WRONG, console, errors
 
 app = typer.Typer()
-console, errors = Console(markup=False), Console(stderr=True, markup=False)
-FAILED, WRONG, UNREACHABLE = 1, 2, 4
 
 
 @app.command()

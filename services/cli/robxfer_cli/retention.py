@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
+from .common import UNREACHABLE, WRONG, errors
+
 if TYPE_CHECKING:
     from robxfer_core.settings import Settings
 
-console, errors = Console(markup=False, highlight=False, soft_wrap=True), Console(stderr=True, markup=False)
-WRONG, UNREACHABLE = 2, 4
+console = Console(markup=False, highlight=False, soft_wrap=True)
 DAY_S = 86_400.0
 REASONS = {
     "attempt": "ended, and holds neither an artifact nor the checkpoint to go on from",
