@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from robxfer_core.settings import Settings
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.jobs import KINDS
-from robxfer_core.spec.transfer_gap import TransferGap
+from robxfer_core.spec.studies import STUDIES
 
 HERE = Path(__file__).parent
 
@@ -39,7 +39,7 @@ def job_kinds() -> str:
     nested: dict[str, type[BaseModel]] = {}
     for kind, model in KINDS.items():
         parts.append(_section(f"`{kind}`", model, nested))
-    parts.append(_section("Study `transfer_gap`", TransferGap, nested))
+    parts += [_section(f"Study `{kind}`", model, nested) for kind, (model, _) in STUDIES.items()]
     done: set[str] = set()
     while len(done) < len(nested):
         for name, model in list(nested.items()):

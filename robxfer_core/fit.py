@@ -7,9 +7,12 @@ from typing import Any
 from .spec.archs import CHANNELS, LAYOUTS, representation
 from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
-from .spec.imports import ImportDataset, ImportModel
 from .spec.job import Job
-from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, PerturbDataset, Report, Train, Transfer
+from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset
+from .spec.kinds.imports import ImportDataset, ImportModel
+from .spec.kinds.models import Evaluate, Train
+from .spec.kinds.report import Report
+from .spec.kinds.transfer import Features, Transfer
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 from .fit import Facts
 from .spec.archs import forward_flops
-from .spec.imports import ImportDataset, ImportModel
 from .spec.job import Job
-from .spec.jobs import ControlDataset, Dataset, Evaluate, Features, PerturbDataset, Report, Train, Transfer
+from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset
+from .spec.kinds.imports import ImportDataset, ImportModel
+from .spec.kinds.models import Evaluate, Train
+from .spec.kinds.report import Report
+from .spec.kinds.transfer import Features, Transfer
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32

@@ -18,8 +18,8 @@ from .spec.errors import Problem, SpecError, place
 from .spec.experiment import Experiment, problems_of
 from .spec.job import Job, Running
 from .spec.jobs import KINDS
-from .spec.transfer_gap import Place
-from .spec.transfer_gap import expand as expand_transfer_gap
+from .spec.studies import Place
+from .spec.studies import expand as expand_study
 
 Catalog = Mapping[str, Any]
 
@@ -92,9 +92,9 @@ def _jobs(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], dict[str, 
     jobs: dict[str, dict[str, Any]] = dict(experiment.jobs)
     places: dict[str, Place] = {name: ("jobs", name) for name in jobs}
     for name, study in experiment.studies.items():
-        made, within = expand_transfer_gap(name, study)
-        jobs |= made
-        places |= {job: ("studies", name, *at) for job, at in within.items()}
+        graph = expand_study(name, study)
+        jobs |= graph.jobs
+        places |= {job: ("studies", name, *at) for job, at in graph.places.items()}
     return jobs, places
 
 

@@ -22,13 +22,13 @@ from robxfer_core.spec.wire import (
     KindView,
     MetricRow,
     Page,
-    PlanView,
     ProblemView,
     Submitted,
     TokenView,
     Uploaded,
     WorkerView,
 )
+from robxfer_core.spec.wire_plan import PlanView
 
 from .download import download_files
 from .errors import ApiError, Unreachable, UploadError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
-from robxfer_core.spec.jobs import Evaluate
+from robxfer_core.spec.kinds.models import Evaluate
 
 from . import models
 from .attack import evaluating, pgd

@@ -21,7 +21,7 @@ FUNCTIONS = {
     "control_dataset": "perturb:control_dataset",
     "features": "transfer:features",
     "transfer": "transfer:transfer",
-    "report": "report.build:report",
+    "report": "report.gap.build:report",
 }
 FILES = {
     "dataset": ["dataset.json"],

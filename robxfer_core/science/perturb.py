@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robxfer_core.spec.fields import ThreatModel
-from robxfer_core.spec.jobs import ControlDataset, PerturbDataset
+from robxfer_core.spec.kinds.data import ControlDataset, PerturbDataset
 
 from . import models, noise
 from .attack import evaluating, pgd

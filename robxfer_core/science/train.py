@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.jobs import Train
+from robxfer_core.spec.kinds.models import Train
 
 from . import models
 from .attack import pgd

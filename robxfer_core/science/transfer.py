@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.spec.jobs import Features, Transfer
+from robxfer_core.spec.kinds.transfer import Features, Transfer
 
 from . import models
 from .attack import evaluating

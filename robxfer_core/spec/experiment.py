@@ -12,7 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from .base import Strict
 from .errors import Problem, SpecError, place, show
 from .job import Running
-from .transfer_gap import TransferGap
+from .studies import Study
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000  # after anchors are followed
@@ -31,7 +31,7 @@ class Experiment(Strict):
     run: Running = Running()
     jobs: dict[Name, dict[str, Any]] = {}
     """Each: `kind`, its parameters, and optionally `matrix` (parameter path -> values)."""
-    studies: dict[Name, TransferGap] = {}
+    studies: dict[Name, Study] = {}
 
 
 def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experiment:

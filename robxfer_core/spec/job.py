@@ -11,6 +11,8 @@ SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 SETS = ("dataset", "import_dataset")
 MADE_SETS = ("perturb_dataset", "control_dataset")
+REPORT = "report"
+"""The type of artifact that ends a study. The kinds that leave one are named `report` or `..._report`."""
 MODELS = ("train", "import_model")
 
 
@@ -77,6 +79,8 @@ class Job(Strict):
 
     GATHERS: ClassVar[bool] = False
     """Whether its references take every member of the jobs they name, rather than fan out over them."""
+    RESULTS_ALONE: ClassVar[bool] = False
+    """Whether it reads nothing of its inputs but their result.json."""
     TEAM: ClassVar[bool] = False
     """Whether several GPUs can compute it together."""
 

@@ -19,7 +19,7 @@ from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
 from robxfer_core.science.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.jobs import Evaluate, Train
+from robxfer_core.spec.kinds.models import Evaluate, Train
 
 KEY = "0" * 64
 

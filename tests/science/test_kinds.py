@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from robxfer_core.science.kinds import FUNCTIONS, RESULT_BYTES, compute, result_json
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
+from robxfer_core.spec.job import REPORT
 from robxfer_core.spec.jobs import KINDS
 
 
@@ -70,3 +71,8 @@ def test_seeds_are_stable_and_apart() -> None:
     assert len(seeds) == 200
     assert derive(1, "2") != derive(1, 2)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_the_kinds_that_leave_a_report_are_named_so() -> None:
+    reports = {kind for kind, model in KINDS.items() if model.ARTIFACT == REPORT}
+    assert reports == {kind for kind in KINDS if kind == "report" or kind.endswith("_report")}

@@ -11,11 +11,13 @@ import pytest
 from pyarrow import parquet
 
 from robxfer_core.science.kinds import FILES, compute
-from robxfer_core.science.report import figure, words
-from robxfer_core.science.report.build import rounded
-from robxfer_core.science.report.checks import check_sources
-from robxfer_core.science.report.collect import BadStudy, collect, unpack
-from robxfer_core.science.report.summary import epochs_to, summarise
+from robxfer_core.science.report import words
+from robxfer_core.science.report.files import rounded
+from robxfer_core.science.report.gap import figure
+from robxfer_core.science.report.gap.checks import check_sources
+from robxfer_core.science.report.gap.collect import BadStudy, collect, unpack
+from robxfer_core.science.report.gap.summary import epochs_to, summarise
+from robxfer_core.science.report.style import png
 from robxfer_core.science.run import LocalRun
 
 from .synthetic import SHIFTS, Study, pack
@@ -155,7 +157,7 @@ def test_the_figure_is_a_grid(tmp_path: Path, targets: int) -> None:
     assert drawn is not None
     assert len(drawn.axes) == 2 * targets
     assert {len(axes.lines) for axes in drawn.axes} == {5}  # four levels and the random networks
-    assert figure.png(drawn).startswith(b"\x89PNG")
+    assert png(drawn).startswith(b"\x89PNG")
     assert figure.draw(summary["arms"], summary["verdicts"], figure.CONTROLS) is None
     again = figure.draw(summary["arms"], [], standardised=True)
     assert again is not None

@@ -23,7 +23,7 @@ from robxfer_core.science.seeds import derive
 from robxfer_core.science.train import starting_network, step, train, train_epoch
 from robxfer_core.science.train_state import State
 from robxfer_core.spec.fields import Arch, Attack, ThreatModel
-from robxfer_core.spec.jobs import Train
+from robxfer_core.spec.kinds.models import Train
 
 KEY = "0" * 64
 

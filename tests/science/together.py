@@ -14,7 +14,7 @@ from torch import nn
 from robxfer_core.science.distributed import SharedBatchNorm2d, Team
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.train import train
-from robxfer_core.spec.jobs import Train
+from robxfer_core.spec.kinds.models import Train
 
 
 def normalise(folder: Path, name: str, team: Team) -> None:

@@ -24,7 +24,7 @@ from robxfer_core.science.transfer_state import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.jobs import Train
+from robxfer_core.spec.kinds.models import Train
 
 from . import servers
 from .servers import until

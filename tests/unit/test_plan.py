@@ -13,7 +13,7 @@ from robxfer_core.spec.base import canonical, digest
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.jobs import Train
+from robxfer_core.spec.kinds.models import Train
 
 QUICKSTART = (Path(__file__).parents[2] / "examples/quickstart.yaml").read_bytes()
 

@@ -12,8 +12,8 @@ from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.datasets import BadSource
-from robxfer_core.spec.imports import ImportDataset
-from robxfer_core.spec.jobs import Dataset
+from robxfer_core.spec.kinds.data import Dataset
+from robxfer_core.spec.kinds.imports import ImportDataset
 
 BATCH = 256
 

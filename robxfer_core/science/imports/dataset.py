@@ -15,7 +15,7 @@ from robxfer_core.science.data.read import pixels, write_source
 from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, split_source
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.spec.datasets import BadSource
-from robxfer_core.spec.imports import ImportDataset
+from robxfer_core.spec.kinds.imports import ImportDataset
 
 from . import archive, npz
 from .layout import CLASSES, Layout, read_layout

@@ -15,7 +15,7 @@ from robxfer_core.science.models.files import blank, check_fit, fill
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.spec.archs import CHANNELS, LAYOUTS, representation
 from robxfer_core.spec.datasets import MOMENTS
-from robxfer_core.spec.imports import ImportModel
+from robxfer_core.spec.kinds.imports import ImportModel
 
 from .archive import ZIP, open_zip
 from .dataset import upload

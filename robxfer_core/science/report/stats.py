@@ -94,6 +94,17 @@ def over_seeds(values: ArrayLike) -> Estimate:
     return crossed(np.asarray(values, dtype=np.float64)[..., None])
 
 
+def bounds(estimate: Estimate, alpha: float, comparisons: int = 1) -> dict[str, Any]:
+    """A scalar estimate as JSON; low and high are null with one seed."""
+    low, high = estimate.interval(alpha, comparisons)
+    known = bool(estimate.df)
+    return {
+        "mean": float(estimate.mean),
+        "low": float(low) if known else None,
+        "high": float(high) if known else None,
+    }
+
+
 def differences(correct: ArrayLike) -> Estimate:
     """d(e) = acc(e) - acc(first level) of correct[..., level, seed, image], for all levels but the first."""
     x = np.asarray(correct, dtype=np.float64)

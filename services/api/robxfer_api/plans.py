@@ -9,7 +9,7 @@ from robxfer_core.fit import Facts, facts_of
 from robxfer_core.plan import Catalog, Node, Plan
 from robxfer_core.spec.detectable import detectable_effect
 from robxfer_core.spec.jobs import KINDS
-from robxfer_core.spec.wire import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
+from robxfer_core.spec.wire_plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
 
 # Before there are results, the spread is assumed: differences of accuracy vary by 2 points over seeds, and images
 # disagree about as often as two networks of 90 % accuracy whose errors mostly coincide.

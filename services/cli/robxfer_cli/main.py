@@ -16,6 +16,8 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
+from robxfer_core.spec.job import REPORT
+from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire import ExperimentView
 
 from . import admin, imports, operate, retention, show, stack
@@ -52,7 +54,7 @@ def run(
         _print({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
     else:
         for report in reports:
-            show.verdicts(report, console)
+            show.report(report, console)
         show.written(out, files, console)
     _exit(ended)
 
@@ -237,7 +239,7 @@ def _follow(client: Client, id: str, json: bool) -> ExperimentView:
 
 def _download(client: Client, ended: ExperimentView, out: Path) -> list[Path]:
     """The report artifacts: in `out` where there is one, else each in a folder of its node's name."""
-    reports = [node for node in ended.nodes if node.kind == "report" and node.artifact_id]
+    reports = [node for node in ended.nodes if node.artifact_id and KINDS[node.kind].ARTIFACT == REPORT]
     files: list[Path] = []
     for node in reports:
         dest = out if len(reports) == 1 else out / node.name

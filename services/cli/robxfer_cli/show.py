@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from robxfer_core.spec.wire import ExperimentRow, ExperimentView, JobView, Page, PlanView
+from robxfer_core.spec.wire import ExperimentRow, ExperimentView, JobView, Page
+from robxfer_core.spec.wire_plan import PlanView
 
 FAILURES = 5  # failed jobs of which the error is shown
 
@@ -19,8 +20,28 @@ COLOURS = {
 }  # fmt: skip
 
 
-def verdicts(report: dict[str, Any], console: Console) -> None:
-    """The table that a study ends with: does robustness help, target by target."""
+def report(report: dict[str, Any], console: Console) -> None:
+    """What a study ends with: its verdicts, or a table of its own, and its headline."""
+    if "verdicts" in report:
+        _verdicts(report, console)
+    if "table" in report:
+        _table(report, console)
+    told = str(report.get("headline", {}).get("text", ""))
+    if told:
+        console.print(told[:1].upper() + told[1:] + ".", markup=False, highlight=False)
+
+
+def _table(report: dict[str, Any], console: Console) -> None:
+    table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
+    for column in report["table"]["columns"]:
+        table.add_column(str(column))
+    for row in report["table"]["rows"]:
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    console.print(table)
+
+
+def _verdicts(report: dict[str, Any], console: Console) -> None:
+    """Does robustness help, target by target."""
     table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
     for column in ("target", "variant", "robustness", "at eps", "points", "interval"):
         table.add_column(column, justify="right" if column in ("at eps", "points", "interval") else "left")
@@ -40,9 +61,6 @@ def verdicts(report: dict[str, Any], console: Console) -> None:
             reasons.setdefault(str(row["reason"]), []).append(f"{row['target']}, {row['variant']}")
     for reason, panels in reasons.items():
         console.print(f"unusable ({'; '.join(panels)}): {reason}", markup=False, highlight=False)
-    told = str(report.get("headline", {}).get("text", ""))
-    if told:
-        console.print(told[:1].upper() + told[1:] + ".", markup=False, highlight=False)
 
 
 def written(folder: Path, files: list[Path], console: Console) -> None:

@@ -19,7 +19,10 @@ from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.plan import Catalog, Plan, make_plan
 from robxfer_core.spec.datasets import scan
-from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, PlanView, Submitted
+from robxfer_core.spec.job import REPORT
+from robxfer_core.spec.jobs import KINDS
+from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, Submitted
+from robxfer_core.spec.wire_plan import PlanView
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
@@ -119,7 +122,7 @@ async def events(
 def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
     """report.json of its report job; of several, of the one that `node` names."""
     experiments.state(ctx.engine, caller.project, id)
-    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if each.kind == "report"}
+    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if KINDS[each.kind].ARTIFACT == REPORT}
     if not found:
         raise Refused(404, "This experiment has no report job.")
     if node is None and len(found) > 1:

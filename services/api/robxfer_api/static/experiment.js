@@ -90,6 +90,11 @@ function verdicts(rows) {
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells(row)))));
 }
 
+function table({ columns, rows }) {
+  const cells = (tag, row) => make("tr", {}, ...row.map((value) => make(tag, {}, value === null ? "-" : String(value))));
+  return make("table", { class: "verdicts" }, make("thead", {}, cells("th", columns)), make("tbody", {}, ...rows.map((row) => cells("td", row))));
+}
+
 async function article(node) {
   const [report, artifact] = await Promise.all([
     ask(`${root}/report?node=${encodeURIComponent(node.name)}`), ask(`/v1/artifacts/${node.artifact_id}`)]);
@@ -98,11 +103,13 @@ async function article(node) {
   const links = paths.filter((path) => path !== "result.json").map((path) => make("a", { href: file(path) }, path));
   return make("article", {}, make("p", { class: "links" }, make("strong", {}, report.title || node.name), ...links),
     report.verdicts && report.verdicts.length ? verdicts(report.verdicts) : null,
-    paths.includes("figure3.png") ? make("img", { class: "figure", src: file("figure3.png"), alt: "Learning curves by robustness level" }) : null);
+    report.table ? table(report.table) : null,
+    report.headline && report.headline.text ? make("p", {}, report.headline.text) : null,
+    ...paths.filter((path) => /^figure\w*\.png$/.test(path)).map((path) => make("img", { class: "figure", src: file(path), alt: `Figure of ${report.title || node.name}` })));
 }
 
 async function reports() {
-  const parts = await Promise.all(experiment.nodes.filter((node) => node.kind === "report" && node.state === "done").map(article));
+  const parts = await Promise.all(experiment.nodes.filter((node) => /(^|_)report$/.test(node.kind) && node.state === "done").map(article));
   document.getElementById("reports").replaceChildren(...parts);
   document.getElementById("report").hidden = parts.length === 0;
 }

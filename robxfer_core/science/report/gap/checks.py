@@ -5,20 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from robxfer_core.science.report.stats import bounds, crossed
+from robxfer_core.science.report.words import eps_text, percent
+
 from .collect import Panel, Source, Study
-from .stats import Estimate, crossed
-from .words import eps_text, percent
-
-
-def bounds(estimate: Estimate, alpha: float, comparisons: int = 1) -> dict[str, Any]:
-    """A scalar estimate as JSON; low and high are null with one seed."""
-    low, high = estimate.interval(alpha, comparisons)
-    known = bool(estimate.df)
-    return {
-        "mean": float(estimate.mean),
-        "low": float(low) if known else None,
-        "high": float(high) if known else None,
-    }
 
 
 def check_sources(study: Study, alpha: float) -> dict[str, Any]:

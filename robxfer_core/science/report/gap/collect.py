@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robxfer_core.science.report.stats import Floats
 from robxfer_core.science.run import Input, Inputs
-from robxfer_core.spec.jobs import Arm, Report
-
-from .stats import Floats
+from robxfer_core.spec.kinds.report import Arm, Report
 
 Bits = NDArray[np.bool_]
 CONTROLS = ("relabel_only", "noise", "robust_generator")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .checks import bounds
+from robxfer_core.science.report.stats import Estimate, bounds, crossed, image_variance, over_seeds, slope_weights
+from robxfer_core.science.report.words import points
+
 from .collect import Panel
-from .stats import Estimate, crossed, image_variance, over_seeds, slope_weights
-from .words import points
 
 UNIT = "accuracy per unit of eps"
 

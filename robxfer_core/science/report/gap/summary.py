@@ -6,14 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from robxfer_core.spec.jobs import Report
+from robxfer_core.science.report.stats import (
+    Estimate,
+    Floats,
+    bounds,
+    crossed,
+    differences,
+    over_seeds,
+    page,
+    rank_correlations,
+    slope_weights,
+)
+from robxfer_core.science.report.verdict import MEANING, Verdict, judge
+from robxfer_core.science.report.words import change, points
+from robxfer_core.spec.kinds.report import Report
 
-from .checks import bounds, chance, check_sources, fooling, unfit, void
+from .checks import chance, check_sources, fooling, unfit, void
 from .collect import Bits, Curves, Head, Panel, Study, arch_text
 from .headline import headline
-from .stats import Estimate, Floats, crossed, differences, over_seeds, page, rank_correlations, slope_weights
-from .verdict import MEANING, Verdict, judge
-from .words import change, points
 
 SCHEMA = 1
 

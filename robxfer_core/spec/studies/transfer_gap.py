@@ -2,14 +2,17 @@
 and to its antirobust variant, with the control arms. It expands to jobs; nothing else knows of studies.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from .base import Strict
-from .fields import Attack, Seed
-from .jobs import Dataset, Heads, RaiseEps, Training
+from robxfer_core.spec.base import Strict
+from robxfer_core.spec.fields import Attack, Seed
+from robxfer_core.spec.kinds.data import Dataset, RaiseEps
+from robxfer_core.spec.kinds.models import Training
+from robxfer_core.spec.kinds.transfer import Heads
+
+from .graph import Graph, Place, dataset_params, plain, slug
 
 Eps = Annotated[float, Field(ge=0, le=1000)]
 Control = Literal["relabel_only", "noise", "robust_generator"]
@@ -125,29 +128,11 @@ class TransferGap(Strict):
         return self
 
 
-def slug(label: str) -> str:
-    """A label as part of a job's name: 'digits 5-9' -> 'digits-5-9'."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "target"
-
-
-Place = tuple[str | int, ...]
-
-
-def expand(name: str, study: TransferGap) -> tuple[dict[str, dict[str, Any]], dict[str, Place]]:
-    """The study as jobs with matrices, in the language of a spec's `jobs`, and the place in the study each comes from.
-
-    Job names begin with `name.`.
-    """
-    jobs: dict[str, dict[str, Any]] = {}
-    places: dict[str, Place] = {}
-
-    def add(at: Place, job: str, kind: str, **params: Any) -> str:
-        job = f"{name}.{job}"
-        jobs[job], places[job] = {"kind": kind, **params}, at
-        return job
-
-    training = _json(study.source.training)
-    source_data = add(("source", "dataset"), "source-data", "dataset", **_dataset(study.source.dataset))
+def expand(graph: Graph, study: TransferGap) -> None:
+    """Add the study's jobs."""
+    add, name = graph.add, graph.study
+    training = plain(study.source.training)
+    source_data = add(("source", "dataset"), "source-data", "dataset", **dataset_params(study.source.dataset))
     source = add(
         ("source", "training"),
         "source",
@@ -164,7 +149,7 @@ def expand(name: str, study: TransferGap) -> tuple[dict[str, dict[str, Any]], di
         dataset=source_data,
         norm=study.norm,
         eps=sorted(study.levels),
-        attack=_json(study.evaluation),
+        attack=plain(study.evaluation),
         max_images=study.evaluation_images,
         seed="$seed",
     )
@@ -176,9 +161,9 @@ def expand(name: str, study: TransferGap) -> tuple[dict[str, dict[str, Any]], di
     arms = []
     for index, target in enumerate(study.targets):
         at = slug(target.label)
-        heads = _json(target.heads or study.heads)
+        heads = plain(target.heads or study.heads)
         where: Place = ("targets", index, "heads") if target.heads else ("heads",)
-        for variant, data, made in _variants(add, study, index, source):
+        for variant, data, made in _variants(graph, study, index, source):
             transfers = []
             for family, model in (("", source), ("random-init-", random_init)):
                 features = add(
@@ -198,19 +183,19 @@ def expand(name: str, study: TransferGap) -> tuple[dict[str, dict[str, Any]], di
         margin=study.margin,
         min_fooling=study.min_fooling,
     )
-    return jobs, places
 
 
-def _variants(add: Any, study: TransferGap, index: int, source: str) -> list[tuple[str, str, list[str]]]:
+def _variants(graph: Graph, study: TransferGap, index: int, source: str) -> list[tuple[str, str, list[str]]]:
     """(variant, the job that makes its data, the constructed sets to report) for one target."""
+    add = graph.add
     target = study.targets[index]
     at = slug(target.label)
     generator, antirobust = target.generator or study.generator, target.antirobust or study.antirobust
     own: Place = ("targets", index) if target.generator else ()
     trained: Place = (*own, "generator", "training")
     moving: Place = ("targets", index, "antirobust") if target.antirobust else ("antirobust",)
-    data = add(("targets", index, "dataset"), f"{at}.data", "dataset", **_dataset(target.dataset))
-    training = {"dataset": data, **_json(generator.training), "matrix": {"seed": study.seeds}}
+    data = add(("targets", index, "dataset"), f"{at}.data", "dataset", **dataset_params(target.dataset))
+    training = {"dataset": data, **plain(generator.training), "matrix": {"seed": study.seeds}}
     if generator.start == "source":
         training = {**training, "init": f"{source}[eps=0.0]", "seed": "$seed"}
         del training["matrix"]
@@ -224,7 +209,7 @@ def _variants(add: Any, study: TransferGap, index: int, source: str) -> list[tup
             dataset=data,
             generator=model,
             threat={"norm": study.norm, "eps": antirobust.eps},
-            attack=_json(antirobust.attack),
+            attack=plain(antirobust.attack),
             targets=antirobust.targets,
             store=antirobust.store,
             seed="$seed",
@@ -241,16 +226,8 @@ def _variants(add: Any, study: TransferGap, index: int, source: str) -> list[tup
         robust = generator.robust
         threat = {"norm": study.norm, "eps": robust.eps}
         model = add(
-            trained, f"{at}.generator-robust", "train", **training | {"threat": threat, "attack": _json(robust.attack)}
+            trained, f"{at}.generator-robust", "train", **training | {"threat": threat, "attack": plain(robust.attack)}
         )
-        made = perturb("robust_generator", model, raise_eps=_json(robust.raise_eps))
+        made = perturb("robust_generator", model, raise_eps=plain(robust.raise_eps))
         variants.append(("robust_generator", made, [made]))
     return variants
-
-
-def _json(model: Strict) -> dict[str, Any]:
-    return model.model_dump(mode="json")
-
-
-def _dataset(dataset: Dataset) -> dict[str, Any]:
-    return dataset.model_dump(mode="json", exclude={"kind"}, exclude_none=True)

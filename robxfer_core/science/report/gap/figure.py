@@ -1,6 +1,5 @@
 """Figure 3: learning curves by robustness of the source, as a grid of targets and variants."""
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +8,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+
+from robxfer_core.science.report.style import STYLE, WIDTH, palette
 
 Arm = Mapping[str, Any]
 
@@ -25,32 +24,8 @@ ROWS = {
     "relabel_only": "relabelled only",
 }
 FIGURE3, CONTROLS = ("standard", "antirobust"), ("robust_generator", "noise", "relabel_only")
-WIDTH = 7.0  # inches: a page's text width; all sizes below are points at that width
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.linewidth": 0.4,
-    "grid.color": "#e4e4e4",
-    "lines.linewidth": 1.4,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "robxfer",
-}
 GREY, DASHED = "#737373", (0, (3, 1.5))  # random networks
 VERDICT_COLOUR = {"helps": "#0b6e4f", "hinders": "#b3261e", "mixed": "#7a4a00"}
-
-
-def palette(levels: int) -> list[str]:
-    """Colours from the first level (dark) to the last, all legible on white: viridis without its pale end."""
-    return [to_hex(mpl.colormaps["viridis"](at)) for at in np.linspace(0.0, 0.7, max(levels, 2))][:levels]
 
 
 def draw(
@@ -98,22 +73,6 @@ def draw(
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is done; both files show the same
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """200 dots an inch; the same figure gives the same bytes."""
-    with mpl.rc_context(STYLE):
-        out = io.BytesIO()
-        FigureCanvasAgg(figure).print_figure(out, format="png", dpi=200, metadata={"Software": None})
-    return out.getvalue()
-
-
-def svg(figure: Figure) -> bytes:
-    """Text as text, no date; the same figure gives the same bytes."""
-    with mpl.rc_context(STYLE):
-        out = io.BytesIO()
-        FigureCanvasSVG(figure).print_figure(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
 
 
 def _shown(arm: Arm, standardised: bool) -> list[Mapping[str, Any]]:

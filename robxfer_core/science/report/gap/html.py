@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from . import words
+from robxfer_core.science.report import words
+from robxfer_core.science.report.page import inline, style
+
 from .figure import ROWS
 
 
-def page(summary: Mapping[str, Any], figure3: str, standardised: str | None, controls: str | None) -> str:
-    """The page of a report.json, with its figures as the SVG text of `figure.svg`."""
+def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None, controls: bytes | None) -> str:
+    """The page of a report.json, with its figures as SVG."""
     environment = Environment(
         loader=PackageLoader(__package__ or "", "."),
         autoescape=True,
@@ -33,13 +34,9 @@ def page(summary: Mapping[str, Any], figure3: str, standardised: str | None, con
     }
     return environment.get_template("report.html").render(
         report=summary,
-        figure3=_inline(figure3),
-        standardised=_inline(standardised) if standardised else None,
-        controls=_inline(controls) if controls else None,
+        style=style(),
+        figure3=inline(figure3),
+        standardised=inline(standardised) if standardised else None,
+        controls=inline(controls) if controls else None,
         family={row["arch"] for row in summary["sources"]["levels"]},
     )
-
-
-def _inline(svg: str) -> Markup:
-    """An SVG document as an element; matplotlib has escaped the texts in it."""
-    return Markup(svg[svg.index("<svg") :])

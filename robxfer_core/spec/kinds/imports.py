@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .archs import LAYOUTS
-from .fields import Arch, Seed, ThreatModel
-from .job import Job, SetName
+from robxfer_core.spec.archs import LAYOUTS
+from robxfer_core.spec.fields import Arch, Seed, ThreatModel
+from robxfer_core.spec.job import Job, SetName
 
 Moments = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=1, max_length=3)]
 Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
