@@ -119,11 +119,16 @@ def pgd(
 
 
 def _checked(x: Tensor, y: Tensor) -> Tensor:
-    """The images, detached and clamped to [0,1] where float error took them out of it."""
-    if not x.is_floating_point():
-        raise ValueError(f"images must be floats in [0,1], got {x.dtype}")
+    """The images as `checked_images` gives them, beside labels that fit them."""
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
         raise ValueError(f"labels must be int64 of shape {tuple(x.shape[:1])}, got {y.dtype} of shape {tuple(y.shape)}")
+    return checked_images(x)
+
+
+def checked_images(x: Tensor) -> Tensor:
+    """The images, detached and clamped to [0,1] where float error took them out of it. Raises ValueError for others."""
+    if not x.is_floating_point():
+        raise ValueError(f"images must be floats in [0,1], got {x.dtype}")
     x = x.detach()
     if x.numel():
         low, high = (float(bound) for bound in torch.stack(x.aminmax()).tolist())
