@@ -64,6 +64,8 @@ def facts_of(
             return replace(data, arch=model.arch, length=model.length)
         case Transfer():
             features = known[job.features]
+            if job.images_per_class is not None and features.classes is not None:
+                features = replace(features, train=_least(features.train, job.images_per_class * features.classes))
             for index, size in enumerate(job.sizes):
                 if features.train is not None and size > features.train:
                     takes = f"at most {features.train}, the training images there are"

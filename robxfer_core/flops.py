@@ -38,7 +38,8 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             features = facts[job.features]
             heads = 2 * (1 + len(job.sizes)) + len(job.tune_lr) * len(job.tune_weight_decay)
             weights = (features.length or 512) * (features.classes or 10)
-            return 6.0 * weights * _images(features) * (heads * job.epochs + 100)
+            images = (own.train or UNKNOWN_IMAGES) + (features.test or 0)
+            return 6.0 * weights * images * (heads * job.epochs + 100)
         case Dataset() | ImportDataset() | ControlDataset():
             return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
         case ImportModel():

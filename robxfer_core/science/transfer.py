@@ -15,7 +15,7 @@ from robxfer_core.spec.kinds.transfer import Features, Transfer
 from . import models
 from .attack import evaluating
 from .data.artifact import load, to_unit
-from .data.subset import stratified_order, stratified_split
+from .data.subset import per_class, stratified_order, stratified_split
 from .evaluate import packed, share
 from .heads import Head, Images, State, Trained, train_heads
 from .logistic import asymptote
@@ -95,6 +95,10 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     classes: int = about["data"]["classes"]
     train, test = (_read(found.path, split, run.device) for split in ("train", "test"))
     labels = train.y.cpu().numpy()
+    if spec.images_per_class is not None:
+        kept = per_class(labels, spec.images_per_class, derive(spec.seed, "images_per_class"))
+        at = torch.from_numpy(kept).to(run.device)
+        train, labels = Images(train.x[at], train.y[at]), labels[kept]
     sizes = [*sorted(set(spec.sizes) - {len(labels)}), len(labels)]
     _check(spec, sizes, len(test.y))
     beside = inputs.maybe("clean")
@@ -162,6 +166,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
             "best": {"lr": chosen.lr, "weight_decay": chosen.weight_decay},
             "validation": _short(tried[best]),
             "test": _short(tuned.test[-1]),
+            "correct": packed(tuned.correct_last),
             "table": [
                 {"lr": head.lr, "weight_decay": head.weight_decay, "validation": _short(accuracy)}
                 for head, accuracy in zip(candidates, tried, strict=True)
@@ -183,7 +188,8 @@ def _check(spec: Transfer, sizes: list[int], n_test: int) -> None:
         raise ValueError(f"sizes: got {max(sizes)}; takes at most {n}, the images of the training split")
     if not 0 < round(spec.validation * n) < n:
         raise ValueError(f"validation: {spec.validation:g} of {n} training images leaves a part without images")
-    room = 2 * len(sizes) * (2 * spec.epochs * 9 + 2 * math.ceil(n_test / 8) * 4 / 3)
+    outcomes = math.ceil(n_test / 8) * 4 / 3
+    room = 2 * len(sizes) * (2 * spec.epochs * 9 + 2 * outcomes) + outcomes
     if room > RESULT_BYTES:
         raise ValueError(
             f"{2 * len(sizes)} curves of {spec.epochs} epochs on {n_test} test images take about {room:.0f} bytes of a "

@@ -11,7 +11,7 @@ import torch
 
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, to_unit, write_shards
-from robxfer_core.science.data.subset import stratified_order
+from robxfer_core.science.data.subset import per_class, stratified_order
 from robxfer_core.science.heads import Head, Images, train_heads
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
@@ -266,3 +266,24 @@ def test_clean_accuracy_is_that_of_the_same_heads_on_the_other_test_split(tmp_pa
         assert beside["test"] == same["test"]
         assert 0 <= beside["clean_last"] <= 1
     assert "clean_last" not in transferred(made, tmp_path / "without")[0]["curves"][0]
+
+
+def test_few_shot_learns_from_so_many_images_of_each_class_and_chooses_among_them(tmp_path: Path) -> None:
+    features = written(tmp_path / "f", n=120)
+    few, _ = transferred(features, tmp_path / "r", images_per_class=10, seed=3)
+    assert [curve["n"] for curve in few["curves"]] == [30, 30]
+    labels = np.load(features.path / "train_y.npy")
+    kept = per_class(labels, 10, derive(3, "images_per_class"))
+    assert np.bincount(labels[kept]).tolist() == [10, 10, 10]
+    assert set(per_class(labels, 4, derive(3, "images_per_class"))) < set(kept)
+    # Nothing outside the draw is learnt from, or chosen by: without the others, all is the same.
+    np.save(features.path / "train_x.npy", np.load(features.path / "train_x.npy")[kept])
+    np.save(features.path / "train_y.npy", labels[kept])
+    alone, _ = transferred(features, tmp_path / "s", seed=3)
+    assert alone["curves"] == few["curves"]
+    assert alone["tuned"] == few["tuned"]
+
+
+def test_the_tuned_heads_outcomes_are_those_it_reports(tmp_path: Path) -> None:
+    told, _ = transferred(written(tmp_path / "f"), tmp_path / "r")
+    assert bits(told["tuned"]["correct"], 90).mean() == pytest.approx(told["tuned"]["test"], abs=1e-6)

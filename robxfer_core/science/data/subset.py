@@ -41,6 +41,16 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return order
 
 
+def per_class(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """At most `count` images of each class, as sorted indices; a smaller draw of one seed is inside a larger one.
+
+    labels: [n] integers. A class with fewer images gives all that it has.
+    """
+    rng = np.random.default_rng(derive(seed, "per_class"))
+    drawn = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
+
+
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two stratified parts of the images, as sorted indices: the rest, and round(fraction * n) held out."""
     order = stratified_order(labels, seed)

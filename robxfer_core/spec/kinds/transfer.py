@@ -68,5 +68,8 @@ class Transfer(Heads, Job):
     clean: Ref | None = None
     """Of a constructed set: R(x) of the set it was made from, by the same model. Its test split, with its own labels,
     is measured beside."""
+    images_per_class: int | None = Field(default=None, ge=2, le=100_000)
+    """Few-shot: learn from, and tune on, at most this many training images of each class, drawn by `seed` (a smaller
+    draw is inside a larger one). Left out: all of them."""
     seed: Seed = 0
     """Drives the subset, the head's start and the order of its batches."""
