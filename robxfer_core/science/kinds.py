@@ -28,8 +28,8 @@ FILES = {
     "import_dataset": ["dataset.json"],
     "train": ["model.json", "model.safetensors"],
     "import_model": ["model.json", "model.safetensors"],
-    "perturb_dataset": ["dataset.json"],
-    "control_dataset": ["dataset.json"],
+    "perturb_dataset": ["dataset.json", "examples.png"],
+    "control_dataset": ["dataset.json", "examples.png"],
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
     "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
 }

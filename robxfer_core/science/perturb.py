@@ -18,6 +18,7 @@ from .attack import evaluating, pgd
 from .data.artifact import Batch, Images, load, read_card, to_unit, write_shards
 from .data.subset import stratified_order
 from .evaluate import correct, share
+from .gallery import write_examples
 from .models import Network
 from .precision import autocast
 from .run import Inputs, Run
@@ -114,6 +115,9 @@ def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> dict[str,
         classes=train.classes,
         splits={split: _batches(state.parts[split], data[split]) for split in SPLITS},
     )
+    first, test = state.parts["test"][0], data["test"]
+    moved, targets = torch.from_numpy(first.x), torch.from_numpy(first.target)
+    write_examples(run.out, test.x[: len(moved)], moved, test.y, targets, test.classes)
     return {
         "data": {"name": train.name, "variant": "antirobust"},
         "generator": models.read_card(inputs.one("generator").path).model_dump(mode="json"),
@@ -247,6 +251,9 @@ def control_dataset(spec: ControlDataset, inputs: Inputs, run: Run) -> dict[str,
             run.progress(len(places) + int(places[0]), card.splits[split].n, f"{split} images")
         norms[split] = _summary(np.concatenate(lengths))
     write_shards(run.out, name=card.name, variant=spec.arm, classes=card.classes, splits=splits)
+    shown, test = splits["test"][0], load(original, "test")
+    kept, labels = torch.from_numpy(shown.x), torch.from_numpy(shown.y)
+    write_examples(run.out, test.x[: len(kept)], kept, test.y, labels, card.classes)
     return {
         "data": {"name": card.name, "variant": spec.arm},
         "arm": spec.arm,
