@@ -8,7 +8,7 @@ from .spec.archs import CHANNELS, LAYOUTS, representation
 from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
 from .spec.job import Job
-from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset
+from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.imports import ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
@@ -53,6 +53,13 @@ def facts_of(
             return data
         case ControlDataset():
             return known[job.dataset]
+        case RobustifyDataset():
+            data, model = known[job.dataset], known[job.generator]
+            _takes(model, data, (*at, "generator"))
+            _same_classes(model, data, (*at, "generator"))
+            if job.seed_data is not None:
+                _same_images(known[job.seed_data], data, (*at, "seed_data"))
+            return data
         case Evaluate():
             data, model = known[job.dataset], known[job.model]
             _takes(model, data, (*at, "model"))
@@ -134,6 +141,15 @@ def _same_classes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
     if model.classes is not None and data.classes is not None and model.classes != data.classes:
         got = f"a model of {model.classes} classes for a set of {data.classes}"
         raise SpecError([Problem(place(at), got, "a model that classifies this very data set")])
+
+
+def _same_images(seeds: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
+    """Seed images become images of the set: of its size, and of its channels (grey ones are repeated)."""
+    if None not in (seeds.side, data.side) and seeds.side != data.side:
+        got, takes = f"images of side {seeds.side}", f"images of side {data.side}, as those of the set (`size` resizes)"
+        raise SpecError([Problem(place(at), got, takes)])
+    if seeds.channels == 3 and data.channels == 1:
+        raise SpecError([Problem(place(at), "images of 3 channels", "images of 1 channel, as those of the set")])
 
 
 def _same_model(features: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:

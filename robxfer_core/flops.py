@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from .fit import Facts
 from .spec.archs import forward_flops
 from .spec.job import Job
-from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset
+from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.imports import ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
@@ -32,6 +32,12 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             data, model = facts[job.dataset], facts[job.generator]
             search = 4 * 512 if job.raise_eps else 0
             return _forward(model) * (_images(data) + search) * (2 + 3 * job.attack.steps * job.attack.restarts)
+        case RobustifyDataset():
+            data = facts[job.dataset]
+            # A step is a forward and a backward pass; beside them representations and classes, before and after.
+            return _forward(facts[job.generator]) * (
+                _images(data) + (data.train or UNKNOWN_IMAGES) * (3 * job.steps + 5)
+            )
         case Features():
             return _forward(facts[job.model]) * _images(facts[job.dataset])
         case Transfer():

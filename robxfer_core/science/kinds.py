@@ -19,6 +19,7 @@ FUNCTIONS = {
     "evaluate": "evaluate:evaluate",
     "perturb_dataset": "perturb:perturb_dataset",
     "control_dataset": "perturb:control_dataset",
+    "robustify_dataset": "robustify:robustify_dataset",
     "features": "transfer:features",
     "transfer": "transfer:transfer",
     "report": "report.gap.build:report",
@@ -30,6 +31,7 @@ FILES = {
     "import_model": ["model.json", "model.safetensors"],
     "perturb_dataset": ["dataset.json", "examples.png"],
     "control_dataset": ["dataset.json", "examples.png"],
+    "robustify_dataset": ["dataset.json", "examples.png"],
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
     "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
 }

@@ -20,16 +20,13 @@ from .data.subset import stratified_order
 from .evaluate import correct, share
 from .gallery import write_examples
 from .models import Network
+from .parts import PART, SPLITS, Split, as_stored, restore_parts, save_parts
 from .precision import autocast
 from .run import Inputs, Run
 from .seeds import derive
 from .threat import distance
 
-Split = Literal["train", "test"]
 Norm = Literal["l2", "linf"]
-SPLITS: tuple[Split, Split] = ("train", "test")
-PART = 256
-"""Images perturbed together; what is finished is kept part by part."""
 PROBES = 512
 """Training images on which eps is raised."""
 
@@ -60,17 +57,14 @@ class State:
         counts = {split: len(parts) for split, parts in self.parts.items()}
         (folder / "state.json").write_text(json.dumps({"tried": self.tried, "parts": counts}))
         for split, parts in self.parts.items():
-            for number, part in enumerate(parts):
-                np.savez(folder / f"{split}-{number}.npz", allow_pickle=False, **part._asdict())
+            save_parts(folder, split, parts)
 
     @classmethod
     def restore(cls, folder: Path) -> "State":
         told = json.loads((folder / "state.json").read_text())
         state = cls([(eps, fooling) for eps, fooling in told["tried"]])
         for split, count in told["parts"].items():
-            for number in range(count):
-                with np.load(folder / f"{split}-{number}.npz", allow_pickle=False) as arrays:
-                    state.parts[split].append(Part(**arrays))
+            state.parts[split] = restore_parts(folder, split, count, Part)
         return state
 
 
@@ -180,11 +174,6 @@ def perturb(spec: PerturbDataset, network: Network, images: Images, split: Split
         fooled, fooled_stored = (network(moved).argmax(1) == target for moved in (x, to_unit(kept)))
     norm = distance(spec.threat.norm, to_unit(kept) - original)
     return Part(*(part.cpu().numpy() for part in (kept, target, fooled, fooled_stored, norm)))
-
-
-def as_stored(x: Tensor, dtype: str) -> Tensor:
-    """Images in [0,1] as float16, or as uint8: rounded, for to truncate would darken them."""
-    return x.half() if dtype == "float16" else (x * 255).round().to(torch.uint8)
 
 
 def raise_eps(spec: PerturbDataset, network: Network, train: Images, state: State, run: Run) -> float:

@@ -1,7 +1,7 @@
 """Every kind of job. A job's result is determined by its parameters, its kind's recipe version and its inputs."""
 
 from .job import Job
-from .kinds.data import ControlDataset, Dataset, PerturbDataset
+from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .kinds.imports import ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
 from .kinds.report import Report
@@ -17,6 +17,7 @@ KINDS: dict[str, type[Job]] = {
         Evaluate,
         PerturbDataset,
         ControlDataset,
+        RobustifyDataset,
         Features,
         Transfer,
         Report,

@@ -13,7 +13,7 @@ from torch import Tensor
 from robxfer_core.spec.base import Strict
 
 SHARD = 4096
-Variant = Literal["standard", "antirobust", "relabel_only", "noise"]
+Variant = Literal["standard", "antirobust", "relabel_only", "noise", "robust", "nonrobust"]
 
 
 class Split(Strict):

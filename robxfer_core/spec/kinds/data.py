@@ -89,3 +89,37 @@ class ControlDataset(Job):
     """relabel_only: the unchanged image with the target as label; noise: a random direction of the same norm."""
     seed: Seed = 0
     """Draws the directions of the noise."""
+
+
+class RobustifyDataset(Job):
+    """The robust (or non-robust) variant: images that a generator represents as it does the set's, made from others.
+
+    Each training image x is replaced by x_r, which begins as a *seed image* drawn from `seed_data` and is moved until
+    the generator's representation of it is near that of x; it keeps the label of x. What x_r shares with x is what the
+    generator sees. With an adversarially trained generator (eps > 0) the variant is `robust`, with a standard one
+    `nonrobust`. Training images alone are made: the test split is that of `dataset`, unchanged, as source models are
+    measured on it. Source: Ilyas et al. 2019, section 3.1 (D_rob, D_nonrob); the paper's section 4.3.
+    """
+
+    ARTIFACT = "dataset"
+    TAKES = {"dataset": SETS, "generator": MODELS, "seed_data": SETS}
+
+    kind: Literal["robustify_dataset"] = "robustify_dataset"
+    dataset: Ref
+    """The set whose representations and labels are taken."""
+    generator: Ref
+    """A network that classifies this very data set."""
+    seed_data: Ref | None = None
+    """The set whose training images the seed images are drawn from, of the same size. Left out: `dataset` itself, an
+    image never being its own seed (Ilyas et al. 2019); the paper takes ImageNet."""
+    steps: int = Field(default=1000, ge=1, le=10_000)
+    """Gradient steps on the relative distance of the representations, of which the best iterate is kept; there is no
+    ball around the seed image. 1000: Ilyas et al. 2019, appendix C."""
+    step_size: float = Field(default=0.1, gt=0, le=1000)
+    """l2 length of a step, in pixel units. .1: Ilyas et al. 2019, appendix C, at 32x32."""
+    store: Literal["float16", "uint8"] = "float16"
+    """How pixels are kept; the distance after storing is reported."""
+    seed: Seed = 0
+    """Draws the seed images."""
+    precision: Precision = "fp32"
+    """bf16: under autocast."""
