@@ -13,6 +13,7 @@ from .spec.kinds.imports import ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
 from .spec.kinds.transfer import Features, Transfer
+from .spec.kinds.visualize import FEWEST, SMALLEST, Visualize
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def facts_of(
             if job.clean is not None:
                 _same_model(features, known[job.clean], (*at, "clean"))
             return features
+        case Visualize():
+            return _visualize(job, known, at)
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))
@@ -129,6 +132,28 @@ def _train(job: Train, known: Mapping[str, Facts], at: tuple[str | int, ...]) ->
         _takes(start, data, (*at, "init"))
     channels = known[job.init].channels if job.init is not None else data.channels
     return replace(data, channels=channels, side=side, arch=job.arch, length=representation(job.arch))
+
+
+def _visualize(job: Visualize, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+    data, model = known[job.dataset], known[job.model]
+    _takes(model, data, (*at, "model"))
+    if job.judge is not None:
+        _takes(known[job.judge], data, (*at, "judge"))
+        if job.judge == job.model:
+            raise SpecError([Problem(place((*at, "judge")), f"{show(job.judge)}, the model itself", "another network")])
+    fewest, field = (FEWEST, "dataset") if job.mode == "component" else (job.made, "images")
+    if data.test is not None and data.test < fewest:
+        takes = f"a set of at least {fewest} test images"
+        raise SpecError([Problem(place((*at, field)), f"{job.dataset} with {data.test}", takes)])
+    if job.mode == "component" and data.side is not None and data.side < SMALLEST:
+        takes = f"images of at least {SMALLEST}x{SMALLEST}"
+        raise SpecError([Problem(place((*at, "dataset")), f"{data.side}x{data.side} images", takes)])
+    longest = max((c + 1 for c in job.components), default=0) if job.components is not None else job.made
+    if job.mode == "component" and model.length is not None and longest > model.length:
+        field = "count" if job.components is None else "components"
+        takes = f"components of a representation of length {model.length}: 0 to {model.length - 1}"
+        raise SpecError([Problem(place((*at, field)), show(job.components or job.made), takes)])
+    return replace(data, arch=model.arch, length=model.length)
 
 
 def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:

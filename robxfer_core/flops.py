@@ -10,6 +10,7 @@ from .spec.kinds.imports import ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
 from .spec.kinds.transfer import Features, Transfer
+from .spec.kinds.visualize import Visualize
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32
@@ -46,6 +47,10 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             weights = (features.length or 512) * (features.classes or 10)
             images = (own.train or UNKNOWN_IMAGES) + (features.test or 0)
             return 6.0 * weights * images * (heads * job.epochs + 100)
+        case Visualize():
+            looks = (facts[job.dataset].test or UNKNOWN_IMAGES) + 2 * job.made if job.judge is not None else job.made
+            judged = 0.0 if job.judge is None else _forward(facts[job.judge]) * looks
+            return judged + _forward(facts[job.model]) * (looks + 3 * job.gradient_steps * job.made)
         case Dataset() | ImportDataset() | ControlDataset():
             return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
         case ImportModel():

@@ -22,6 +22,7 @@ FUNCTIONS = {
     "robustify_dataset": "robustify:robustify_dataset",
     "features": "transfer:features",
     "transfer": "transfer:transfer",
+    "visualize": "visualize.job:visualize",
     "report": "report.gap.build:report",
 }
 FILES = {
@@ -33,6 +34,7 @@ FILES = {
     "control_dataset": ["dataset.json", "examples.png"],
     "robustify_dataset": ["dataset.json", "examples.png"],
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
+    "visualize": ["visualization.npz", "visualization.png"],
     "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
 }
 """What a kind leaves beside its result.json, at the least."""

@@ -6,6 +6,7 @@ from .kinds.imports import ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
 from .kinds.report import Report
 from .kinds.transfer import Features, Transfer
+from .kinds.visualize import Visualize
 
 KINDS: dict[str, type[Job]] = {
     str(model.model_fields["kind"].default): model
@@ -20,6 +21,7 @@ KINDS: dict[str, type[Job]] = {
         RobustifyDataset,
         Features,
         Transfer,
+        Visualize,
         Report,
     )
 }

@@ -4,11 +4,15 @@ Names of parameters are torchvision's (and, for the CIFAR ResNets, those of the 
 that their weights load by key. Blocks: He et al. 2016, a bottleneck's stride on its 3x3 convolution (as torchvision).
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robxfer_core.spec.archs import Layout
+
+Relu = Callable[[Tensor], Tensor]
 
 
 def _conv(inside: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -44,8 +48,8 @@ class Plain(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn1(self.conv1(x)))
+    def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
+        return relu(self.bn1(self.conv1(x)))
 
 
 class Basic(nn.Module):
@@ -57,10 +61,10 @@ class Basic(nn.Module):
         self.conv2, self.bn2 = _conv(channels, channels, 3), nn.BatchNorm2d(channels)
         self.downsample = _shortcut(inside, channels, stride, shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
@@ -73,11 +77,11 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = _conv(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
         self.downsample = _shortcut(inside, 4 * channels, stride, shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 BLOCKS: dict[str, type[nn.Module]] = {"plain": Plain, "basic": Basic, "bottleneck": Bottleneck}
@@ -110,11 +114,16 @@ class Body(nn.Module):
             if isinstance(module, nn.Conv2d):  # torchvision's start
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
+        """`relu` takes the place of the last block's last ReLU."""
         if self.conv1 is not None:
             x = F.relu(self.bn1(self.conv1(x)))
         if self.imagenet:
             x = F.max_pool2d(x, 3, 2, 1)
-        for name in self.stages:
+        for name in self.stages[:-1]:
             x = self.get_submodule(name)(x)
+        *blocks, last = self.get_submodule(self.stages[-1]).children()
+        for block in blocks:
+            x = block(x)
+        x = last(x, relu)
         return torch.mean(x, (2, 3))

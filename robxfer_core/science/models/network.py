@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from robxfer_core.spec.archs import LAYOUTS, base_channels, representation
 from robxfer_core.spec.fields import Arch
 
-from .body import Body
+from .body import Body, Relu
 
 
 class Network(nn.Module):
@@ -42,9 +42,9 @@ class Network(nn.Module):
         x = (x.expand(-1, self.channels, -1, -1) - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
-    def represent(self, x: Tensor) -> Tensor:
-        """The representation R(x), `[N, r]`."""
-        return self.body(self.adapt(x))
+    def represent(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
+        """The representation R(x), `[N, r]`; `relu` takes the place of the last block's last ReLU."""
+        return self.body(self.adapt(x), relu)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.represent(x))

@@ -1,0 +1,1 @@
+"""Kind `visualize`: images made for a representation, and the numbers beside them."""

@@ -1,0 +1,14 @@
+"""The job `visualize`, by its mode."""
+
+from typing import Any
+
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.spec.kinds.visualize import Visualize
+
+from .component import component
+from .inversion import inversion
+
+
+def visualize(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Leave visualization.npz and visualization.png; see the mode's function."""
+    return component(spec, inputs, run) if spec.mode == "component" else inversion(spec, inputs, run)

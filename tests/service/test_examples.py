@@ -1,0 +1,86 @@
+"""The examples of toy size, each submitted as it stands to one stack that they share."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robxfer_core import bell
+from robxfer_core.artifacts import fetch_manifest, open_store
+from robxfer_core.ledger import experiments
+from robxfer_core.plan import make_plan
+from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.spec.experiment import read_spec
+
+from . import servers
+from .servers import until
+from .stack import Stack
+
+pytestmark = pytest.mark.servers
+TOYS = sorted((Path(__file__).parents[2] / "examples" / "toy").glob("*.yaml"))
+
+
+class Ended:
+    """An experiment that has ended, and what its jobs left."""
+
+    def __init__(self, stack: Stack, experiment: str, folder: Path) -> None:
+        self._stack, self._experiment, self._folder = stack, experiment, folder
+
+    def files(self, node: str) -> Path:
+        """A folder with the artifact of a node: `source`, or `source[eps=0.5,seed=1]`."""
+        kept = self._stack.artifact(self._stack.job(self._experiment, node))
+        store = open_store(self._stack.settings.store_url, self._stack.settings)
+        folder = self._folder / kept.id
+        if not folder.exists():
+            fetch_manifest(store, f"{kept.project_id}/{kept.job_id}/{kept.attempt}", kept.manifest, folder)
+        return folder
+
+    def result(self, node: str) -> dict[str, Any]:
+        return json.loads((self.files(node) / "result.json").read_text())
+
+    def report(self, study: str) -> dict[str, Any]:
+        """The report.json of a study, whose other files are looked at in passing."""
+        folder = self.files(f"{study}.report")
+        assert (folder / "report.html").stat().st_size > 0
+        assert {path.suffix for path in folder.glob("figure*")} == {".png", ".svg"}
+        return json.loads((folder / "report.json").read_text())
+
+
+def inversion(ended: Ended) -> None:
+    for way in ("from-noise", "from-images"):
+        robust, standard = (ended.result(f"{way}[eps={eps}]")["mean"] for eps in (2, 0))
+        assert max(robust["relative_end"], standard["relative_end"]) < 0.2
+        if way == "from-images":  # what the robust network takes for the same looks more alike: the paper's claim
+            assert robust["pixels_end"] < 0.95 * standard["pixels_end"]
+
+
+CHECKS: dict[str, Callable[[Ended], None]] = {"inversion": inversion}
+"""What an example's results must say, by its file."""
+
+
+@pytest.fixture(scope="module")
+def shared(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    stack = make_stack()
+    with servers.worker(stack.settings, stack.folder):
+        yield stack
+
+
+@pytest.mark.parametrize("path", TOYS, ids=[path.stem for path in TOYS])
+def test_a_toy_example_ends_done_and_says_what_it_is_there_to_say(shared: Stack, path: Path, tmp_path: Path) -> None:
+    spec = read_spec(path.read_bytes())
+    plan = make_plan(spec, dict(BUILTIN))
+    submission = experiments.submit(shared.engine, "default", spec.model_dump(mode="json"), plan)
+    bell.ring(shared.settings, submission.queues_ready)
+    experiment = submission.experiment_id
+
+    def over() -> str | None:
+        state = experiments.state(shared.engine, "default", experiment)
+        return None if state == "running" else state
+
+    if until(over, 240) != "done":
+        jobs = {job.name: job.state for job in experiments.jobs_of(shared.engine, experiment)}
+        pytest.fail(f"{path.name}: { ({name: state for name, state in jobs.items() if state != 'done'}) }")
+    if path.stem in CHECKS:
+        CHECKS[path.stem](Ended(shared, experiment, tmp_path))
