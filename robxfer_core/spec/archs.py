@@ -22,6 +22,10 @@ class Layout:
     """imagenet: 7x7 convolution of stride 2 and 3x3 pooling of stride 2; small: 3x3 convolution; none: no stem."""
     shortcut: Literal["convolution", "pad"] = "convolution"
     """How a residual stage changes its shape: by a 1x1 convolution, or by zeros without parameters (option A)."""
+    inner: int = 1
+    """Channels between the convolutions of a bottleneck, times those of its stage (Zagoruyko & Komodakis 2016)."""
+    groups: int = 1
+    """Of a bottleneck's 3x3 convolution (Xie et al. 2017)."""
     smallest: int = 8
     """Smallest side of the image that leaves the last stage something to look at."""
 
@@ -34,7 +38,11 @@ LAYOUTS: dict[ArchName, Layout] = {
     "cnn": Layout("plain", (1, 1, 2), 16, "none", smallest=4),
     "resnet18": Layout("basic", (2, 2, 2, 2), 64, "imagenet", smallest=32),
     "resnet50": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", smallest=32),
+    "wide_resnet50_2": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, smallest=32),
+    "wide_resnet50_4": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=4, smallest=32),
+    "resnext50_32x4d": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, groups=32, smallest=32),
     "resnet18_cifar": Layout("basic", (2, 2, 2, 2), 64, "small"),
+    "resnet50_cifar": Layout("bottleneck", (3, 4, 6, 3), 64, "small"),
     "cifar_resnet20": Layout("basic", (3, 3, 3), 16, "small", "pad"),
     "cifar_resnet32": Layout("basic", (5, 5, 5), 16, "small", "pad"),
     "cifar_resnet44": Layout("basic", (7, 7, 7), 16, "small", "pad"),
@@ -45,8 +53,10 @@ CHANNELS = (1, 3)
 
 
 def base_channels(arch: Arch) -> int:
-    """Channels of the first stage at this width; at least 1."""
-    return max(1, round(LAYOUTS[arch.name].channels * arch.width))
+    """Channels of the first stage at this width; at least 1, and so many that the groups of a convolution divide them."""
+    layout = LAYOUTS[arch.name]
+    step = max(1, layout.groups // layout.inner)
+    return step * max(1, round(layout.channels * arch.width / step))
 
 
 def representation(arch: Arch) -> int:
@@ -85,7 +95,8 @@ def _convolutions(arch: Arch, channels: int, side: int) -> Iterator[int]:
             elif layout.block == "basic":
                 yield side**2 * 9 * (inside + middle) * middle
             else:  # the 3x3 convolution carries the stride, as in torchvision
-                yield before**2 * inside * middle + side**2 * (9 * middle + out) * middle
+                within = middle * layout.inner
+                yield before**2 * inside * within + side**2 * (9 * within // layout.groups + out) * within
             if layout.block != "plain" and layout.shortcut == "convolution" and (stride > 1 or inside != out):
                 yield side**2 * inside * out
             inside = out

@@ -41,7 +41,11 @@ ArchName = Literal[
     "cnn",
     "resnet18",
     "resnet50",
+    "wide_resnet50_2",
+    "wide_resnet50_4",
+    "resnext50_32x4d",
     "resnet18_cifar",
+    "resnet50_cifar",
     "cifar_resnet20",
     "cifar_resnet32",
     "cifar_resnet44",
@@ -53,8 +57,9 @@ class Arch(Strict):
     """A network: an architecture of the registry, its width, and the images it takes."""
 
     name: ArchName
-    """`cnn` is small; `resnet18` and `resnet50` are torchvision's; `resnet18_cifar` has a 3x3 stem; `cifar_resnetN` are
-    He et al. 2016, section 4.2."""
+    """`cnn` is small; `resnet18`, `resnet50`, `wide_resnet50_2` and `resnext50_32x4d` are torchvision's, and
+    `wide_resnet50_4` is twice as wide as the first of these; `resnetN_cifar` have a 3x3 stem; `cifar_resnetN` are He et
+    al. 2016, section 4.2."""
     width: float = Field(default=1.0, gt=0, le=16)
     """Multiplies the channels of every layer (1.0: the published network; `cnn` has 16 channels at 1.0)."""
     input_size: int | None = Field(default=None, ge=4, le=1024)

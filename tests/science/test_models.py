@@ -26,7 +26,7 @@ def images(n: int = 2, channels: int = 3, size: int = 32) -> torch.Tensor:
     return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d"])
 def test_outputs_are_torchvisions(name: ArchName) -> None:
     theirs = getattr(torchvision.models, name)(num_classes=7)
     for module in theirs.modules():

@@ -25,7 +25,13 @@ def test_representation(name: ArchName, width: float, r: int) -> None:
 @pytest.mark.parametrize(
     ("name", "size", "classes", "gmacs"),
     # Multiply-adds as published: torchvision's model pages (1.81, 4.09), He et al. 2016 (CIFAR ResNet-20: 41 M).
-    [("resnet18", 224, 1000, 1.81), ("resnet50", 224, 1000, 4.09), ("cifar_resnet20", 32, 10, 0.0408)],
+    [
+        ("resnet18", 224, 1000, 1.81),
+        ("resnet50", 224, 1000, 4.09),
+        ("wide_resnet50_2", 224, 1000, 11.40),
+        ("resnext50_32x4d", 224, 1000, 4.23),
+        ("cifar_resnet20", 32, 10, 0.0408),
+    ],
 )
 def test_published_costs(name: ArchName, size: int, classes: int, gmacs: float) -> None:
     assert archs.forward_flops(Arch(name=name), 3, size, classes) == pytest.approx(2e9 * gmacs, rel=0.01)

@@ -15,8 +15,8 @@ from robxfer_core.spec.archs import Layout
 Relu = Callable[[Tensor], Tensor]
 
 
-def _conv(inside: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inside, out, kernel, stride, padding=kernel // 2, bias=False)
+def _conv(inside: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inside, out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 class Pad(nn.Module):
@@ -44,7 +44,7 @@ def _shortcut(inside: int, out: int, stride: int, kind: str) -> nn.Module | None
 class Plain(nn.Module):
     """One convolution with batch norm and ReLU."""
 
-    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
 
@@ -55,11 +55,11 @@ class Plain(nn.Module):
 class Basic(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
-    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
         self.conv2, self.bn2 = _conv(channels, channels, 3), nn.BatchNorm2d(channels)
-        self.downsample = _shortcut(inside, channels, stride, shortcut)
+        self.downsample = _shortcut(inside, channels, stride, layout.shortcut)
 
     def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -68,14 +68,15 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut; the last widens by 4."""
+    """1x1, 3x3 and 1x1 convolutions around a shortcut; the last has four times the channels of the stage."""
 
-    def __init__(self, inside: int, channels: int, stride: int, shortcut: str) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(inside, channels, 1), nn.BatchNorm2d(channels)
-        self.conv2, self.bn2 = _conv(channels, channels, 3, stride), nn.BatchNorm2d(channels)
-        self.conv3, self.bn3 = _conv(channels, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
-        self.downsample = _shortcut(inside, 4 * channels, stride, shortcut)
+        within = channels * layout.inner
+        self.conv1, self.bn1 = _conv(inside, within, 1), nn.BatchNorm2d(within)
+        self.conv2, self.bn2 = _conv(within, within, 3, stride, layout.groups), nn.BatchNorm2d(within)
+        self.conv3, self.bn3 = _conv(within, 4 * channels, 1), nn.BatchNorm2d(4 * channels)
+        self.downsample = _shortcut(inside, 4 * channels, stride, layout.shortcut)
 
     def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -106,7 +107,7 @@ class Body(nn.Module):
             name, middle, made = f"layer{stage + 1}", width * 2**stage, []
             for block in range(blocks):
                 stride = 2 if stage and not block else 1
-                made.append(BLOCKS[layout.block](inside, middle, stride, layout.shortcut))
+                made.append(BLOCKS[layout.block](inside, middle, stride, layout))
                 inside = middle * layout.expansion
             self.add_module(name, nn.Sequential(*made))
             self.stages.append(name)
