@@ -9,7 +9,7 @@ from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
-from .spec.kinds.imports import ImportDataset, ImportModel
+from .spec.kinds.imports import Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
 from .spec.kinds.transfer import Features, Transfer
@@ -45,6 +45,8 @@ def facts_of(
             return Facts(side=job.size)
         case Train():
             return _train(job, known, at)
+        case Fetch():
+            return Facts()
         case ImportModel():
             return Facts(side=job.side, arch=job.arch, length=representation(job.arch))
         case PerturbDataset():

@@ -6,7 +6,7 @@ from .fit import Facts
 from .spec.archs import forward_flops
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
-from .spec.kinds.imports import ImportDataset, ImportModel
+from .spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
 from .spec.kinds.transfer import Features, Transfer
@@ -53,8 +53,13 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return judged + _forward(facts[job.model]) * (looks + 3 * job.gradient_steps * job.made)
         case Dataset() | ImportDataset() | ControlDataset():
             return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
-        case ImportModel():
+        case Fetch():
             return 1e8
+        case ImportModel():
+            if job.dataset is None:
+                return 1e8
+            attacked = ROBUST_IMAGES * 3 * ROBUST_STEPS if job.threat.eps > 0 else 0
+            return _forward(own) * ((facts[job.dataset].test or UNKNOWN_IMAGES) + attacked)
         case Report():
             return 1e7 * sum(len(arm.transfers) for arm in job.arms)
         case _:

@@ -72,6 +72,8 @@ class Settings(BaseSettings):
 
     data_root: Path | None = None
     """Folder under which workers look for data sets."""
+    fetch_hosts: Annotated[list[str], NoDecode] = ["huggingface.co", ".huggingface.co", ".hf.co"]
+    """Hosts that `fetch` jobs may ask, separated by commas; `.example.org` stands for all within."""
     queues: Annotated[list[str], NoDecode] = Field(default=["cpu"], min_length=1)
     """Queues that a worker takes jobs from, separated by commas."""
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1024)
@@ -116,7 +118,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, _secrets_dir())
 
-    @field_validator("queues", "gpus", "proxies", mode="before")
+    @field_validator("queues", "gpus", "proxies", "fetch_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

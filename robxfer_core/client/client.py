@@ -119,6 +119,10 @@ class Client:
     def artifact(self, id: str) -> ArtifactView:
         return self._get(f"/v1/artifacts/{id}", ArtifactView)
 
+    def result(self, id: str) -> dict[str, Any]:
+        """The result.json of an artifact: the numbers that its job was for."""
+        return self._send("GET", f"/v1/artifacts/{id}/files/result.json").json()
+
     def pin(self, id: str) -> ArtifactView:
         """Keeps an artifact from being collected."""
         return self._post(f"/v1/artifacts/{id}/pin", ArtifactView)

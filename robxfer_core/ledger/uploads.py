@@ -85,7 +85,7 @@ def unfinished() -> ColumnElement[bool]:
 
 def find(connection: Connection, project_id: str, kind: str, params: dict[str, Any]) -> Upload | None:
     """The upload that a job of this kind and with these parameters reads, if it does and it is there."""
-    if kind not in IMPORTS:
+    if kind not in IMPORTS or not params.get(FILE):
         return None
     return _all(connection, project_id, [params["upload"]]).get(params["upload"])
 
@@ -101,7 +101,7 @@ def check(engine: Engine, project_id: str, plan: Plan) -> None:
 
 def hold(connection: Connection, project_id: str, plan: Plan) -> None:
     """As `check`; uploads that are there stay until the transaction ends."""
-    named = [node for node in plan.nodes if node.kind in IMPORTS]
+    named = [node for node in plan.nodes if node.kind in IMPORTS and node.params.get(FILE)]
     found = _all(connection, project_id, [node.params["upload"] for node in named]) if named else {}
     lacking = {node.key: node for node in named if node.params["upload"] not in found}
     if not lacking:
@@ -128,7 +128,7 @@ def forget(engine: Engine, project_id: str, sha256: str) -> Upload | None:
         needed = select(jobs.c.params).where(
             jobs.c.project_id == project_id, jobs.c.kind.in_(IMPORTS), jobs.c.state.not_in(("failed", "cancelled"))
         )
-        if any(params["upload"] == sha256 for params in connection.scalars(needed)):
+        if any(params.get(FILE) == sha256 for params in connection.scalars(needed)):
             return None
         connection.execute(update(uploads).where(*mine).values(sha256=uploads.c.id))
     return Upload(**row._mapping)

@@ -13,6 +13,7 @@ from .run import Inputs, Run
 
 FUNCTIONS = {
     "dataset": "data.read:read_dataset",
+    "fetch": "imports.fetch:fetch",
     "import_dataset": "imports.dataset:import_dataset",
     "train": "train:train",
     "import_model": "imports.model:import_model",
@@ -29,7 +30,7 @@ FILES = {
     "dataset": ["dataset.json"],
     "import_dataset": ["dataset.json"],
     "train": ["model.json", "model.safetensors"],
-    "import_model": ["model.json", "model.safetensors"],
+    "import_model": ["model.json", "model.safetensors", "mapping.json"],
     "perturb_dataset": ["dataset.json", "examples.png"],
     "control_dataset": ["dataset.json", "examples.png"],
     "robustify_dataset": ["dataset.json", "examples.png"],

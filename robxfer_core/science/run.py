@@ -56,6 +56,8 @@ class Run(ABC):
     """The folder that becomes the artifact."""
     data_root: Path | None
     """Where sources of images lie (ROBXFER_DATA_ROOT)."""
+    fetch_hosts: Sequence[str] = ()
+    """Hosts that files may be fetched from."""
     resume: Path | None
     """Folder of the last checkpoint, to read only; None at a fresh start."""
     rank: int = 0
@@ -100,6 +102,7 @@ class LocalRun(Run):
         data_root: Path | None = None,
         resume: Path | None = None,
         stop_at: int | None = None,
+        fetch_hosts: Sequence[str] = (),
     ) -> None:
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="robxfer-run-"))
@@ -113,6 +116,7 @@ class LocalRun(Run):
         self.saved: Path | None = None
         self.asked = 0
         """How often `checkpoint_due` was."""
+        self.fetch_hosts = fetch_hosts
         self._stop_at = stop_at
 
     def progress(self, done: int, total: int, unit: str) -> None:

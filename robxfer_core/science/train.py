@@ -72,7 +72,15 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
         run.metric("images_per_s", state.epoch, images / seconds)  # a metric: results are the same on any machine
     if spec.epochs == 0 and len(kept) > 1:
         calibrate(network, x[kept])
-    card = models.save(state.published, run.out, threat=spec.threat, seed=spec.seed, epochs=spec.epochs)
+    card = models.save(
+        state.published,
+        run.out,
+        threat=spec.threat,
+        seed=spec.seed,
+        epochs=spec.epochs,
+        source=f"trained on {data.name}" if spec.epochs else "at its random start",
+        accuracy=_held_out_accuracy(spec, state, data.name, len(held)),
+    )
     (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust}))
     return {
         "model": card,
@@ -187,6 +195,17 @@ def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: 
     loss.backward()
     state.optimizer.step()
     return state.team.sum(loss.detach()) / size
+
+
+def _held_out_accuracy(spec: Train, state: State, name: str, images: int) -> models.Accuracy | None:
+    """Of the last epoch, for the model card."""
+    if not state.clean:
+        return None
+    robust = state.robust[-1] if state.robust else None
+    attack = f"PGD, {spec.holdout_attack_steps} steps" if robust is not None else ""
+    return models.Accuracy(
+        dataset=f"{name}, held out of training", n=images, clean=state.clean[-1], robust=robust, attack=attack
+    )
 
 
 def measure_held_out(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:

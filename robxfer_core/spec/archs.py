@@ -53,7 +53,7 @@ CHANNELS = (1, 3)
 
 
 def base_channels(arch: Arch) -> int:
-    """Channels of the first stage at this width; at least 1, and so many that the groups of a convolution divide them."""
+    """Channels of the first stage at this width: 1 or more, and so many that a convolution's groups divide them."""
     layout = LAYOUTS[arch.name]
     step = max(1, layout.groups // layout.inner)
     return step * max(1, round(layout.channels * arch.width / step))

@@ -2,7 +2,7 @@
 
 from .job import Job
 from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
-from .kinds.imports import ImportDataset, ImportModel
+from .kinds.imports import Fetch, ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
 from .kinds.report import Report
 from .kinds.transfer import Features, Transfer
@@ -12,6 +12,7 @@ KINDS: dict[str, type[Job]] = {
     str(model.model_fields["kind"].default): model
     for model in (
         Dataset,
+        Fetch,
         ImportDataset,
         Train,
         ImportModel,

@@ -255,7 +255,7 @@ def test_files_of_ones_own_are_imported_or_refused_with_the_reason(tmp_path: Pat
     assert json.loads(card.read_text())["classes"] == ["cat", "dog"]
 
     (tmp_path / "weights.pt").write_bytes(b"<html>not found</html>")
-    refused = robxfer(tmp_path, "import-model", "weights.pt", "--arch", "resnet18", "--dataset", "imagenet")
+    refused = robxfer(tmp_path, "import-model", "weights.pt", "--arch", "resnet18", "--moments", "imagenet")
     assert refused.returncode == 1
     assert "a .safetensors or PyTorch file" in refused.stdout.replace("\n", " ")
     wrong = robxfer(tmp_path, "import-model", "nowhere.pt", "--arch", "resnet18")

@@ -1,5 +1,6 @@
 """Kind `import_model`: uploaded weights, checked, become the artifact that `train` leaves."""
 
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.models.files import blank, check_fit, fill
+from robxfer_core.science.data.artifact import Images, load
+from robxfer_core.science.evaluate import correct, share
+from robxfer_core.science.models.files import blank, fill
 from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.archs import CHANNELS, LAYOUTS, representation
 from robxfer_core.spec.datasets import MOMENTS
-from robxfer_core.spec.kinds.imports import ImportModel
+from robxfer_core.spec.fields import Attack, ThreatModel
+from robxfer_core.spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, ImportModel
 
 from .archive import ZIP, open_zip
 from .dataset import upload
+from .mapping import Names, check_fit, names_of, with_counts
 from .refusal import BadUpload
 
 HEADER_BYTES = 16 << 20
@@ -27,30 +33,71 @@ SLACK = 4
 """How many times as large as its weights a checkpoint may be: an optimiser keeps two more copies."""
 CLASSES = 100_000
 PICKLE = b"\x80\x02"
-PREFIXES = ("module.", "model.")
-HEADS = ("head.", "fc.", "linear.")
+SHOWN = 50
+"""Lines on names that are in result.json; mapping.json has every name."""
 
 
 def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
-    """Leave model.safetensors and model.json of the uploaded weights. Raises BadUpload, which says what is wrong."""
-    path = upload(inputs)
+    """Leave model.safetensors, model.json and mapping.json of the file's weights, measured on the data set if any.
+
+    Raises BadUpload, which says what is wrong, naming both sides where the weights are not the network's.
+    """
+    path, source = _file(spec, inputs)
     _check_size(path, spec)
     stored = _read(path)
-    tensors = _named(stored)
+    names = names_of(stored)
+    for line in names.lines():
+        run.log(line)
+    tensors = _tensors(stored, names)
     classes, channels = _shape_of(tensors, spec)
-    mean, std = _moments(stored, spec, channels)
+    data = load(inputs.one("dataset").path, "test") if spec.dataset is not None else None
+    if data is not None and (len(data.classes) != classes or data.x.shape[1] > channels):
+        got = f"{data.name}, of {len(data.classes)} classes and {data.x.shape[1]} channels"
+        raise BadUpload("dataset", got, f"one of the network's {classes} classes and {channels} channels")
+    mean, std = _moments(stored, spec, channels, data.name if data is not None else "")
     network = blank(spec.arch, classes, channels, spec.side or 0)
-    for name, wanted in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # a count that only training reads; older files lack it
-            tensors.setdefault(name, torch.zeros_like(wanted, device="cpu"))
-    try:
-        check_fit(network, {name: _like(tensor) for name, tensor in tensors.items()})  # before any is copied
-        fill(network, {name: _plain(tensor) for name, tensor in tensors.items()}, mean, std)
-    except models.BadModel as error:
-        raise BadUpload("the weights", str(error), f"those of {spec.arch.name} of width {spec.arch.width:g}") from error
+    tensors = with_counts(network, tensors)
+    check_fit(
+        network, tensors, names, f"those of {spec.arch.name} of width {spec.arch.width:g}"
+    )  # before any is copied
+    fill(network, {name: _plain(tensor) for name, tensor in tensors.items()}, mean, std)
     _check_numbers(network, spec)
+    names.write(run.out)
     run.log(f"{spec.arch.name} of {classes} classes, {channels} channels")
-    return {"model": models.save(network, run.out, threat=spec.threat, seed=spec.seed, epochs=None)}
+    accuracy = _measured(network.to(run.device), data, spec, run) if data is not None else None
+    card = models.save(
+        network, run.out, threat=spec.threat, seed=spec.seed, epochs=None, source=source, accuracy=accuracy
+    )
+    return {"model": card, "names": names.lines()[:SHOWN]}
+
+
+def _file(spec: ImportModel, inputs: Inputs) -> tuple[Path, str]:
+    """The weights' file, and where it comes from."""
+    if spec.file is None:
+        return upload(inputs), f"an upload of sha256 {spec.upload}"
+    folder = inputs.one("file").path
+    told = json.loads((folder / "result.json").read_text())
+    return folder / told["file"], f"{told['source']}, sha256 {told['sha256']}"[:400]
+
+
+def _measured(network: models.Network, data: Images, spec: ImportModel, run: Run) -> models.Accuracy:
+    """Clean accuracy on all test images; robust accuracy, in the threat model of the training, on the first of them."""
+    attacked = min(ROBUST_IMAGES, len(data.y)) if spec.threat.eps > 0 else 0
+    total, attack = len(data.y) + attacked, Attack(steps=ROBUST_STEPS)
+
+    def right(images: int, threat: ThreatModel, before: int) -> float:
+        x, y = data.x[:images], data.y[:images]
+        outcome = correct(
+            network, x, y, threat, attack, seed=derive(spec.seed, "attack"),
+            progress=lambda done: run.progress(before + done, total, "images"),
+        )  # fmt: skip
+        return share(outcome)
+
+    clean = right(len(data.y), ThreatModel(eps=0.0), 0)
+    robust = right(attacked, spec.threat, len(data.y)) if attacked else None
+    how = f"PGD, {ROBUST_STEPS} steps, the first {attacked} images" if attacked else ""
+    run.log(f"clean accuracy on the test split of {data.name}: {clean:.4f}" + (f", robust {robust:.4f}" if how else ""))
+    return models.Accuracy(dataset=f"{data.name}, test split", n=len(data.y), clean=clean, robust=robust, attack=how)
 
 
 def _check_size(path: Path, spec: ImportModel) -> None:
@@ -108,26 +155,13 @@ def _torch(path: Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def _named(stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors by our names: the body's under `body.`, the classifier's under `head.`."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        plain = name
-        while plain.startswith(PREFIXES):
-            plain = plain.split(".", 1)[1]
-        # The robustness library keeps every weight twice, and the normalisation beside them.
-        if plain.startswith(("attacker.", "normalizer.", "normalize.")):
-            continue
+def _tensors(stored: Mapping[str, Any], names: Names) -> dict[str, Tensor]:
+    """The tensors that are taken, by our names."""
+    for theirs in names.taken.values():
+        tensor = stored[theirs]
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise BadUpload(name, f"a {type(tensor).__name__} that is no plain tensor", "dense tensors")
-        head = next((prefix for prefix in HEADS if plain.startswith(prefix)), None)
-        if head is not None:
-            plain = "head." + plain.removeprefix(head)
-        elif not plain.startswith("body."):
-            plain = f"body.{plain}"
-        if plain in found:
-            raise BadUpload(name, "a second tensor of that place", "each weight once")
-        found[plain] = tensor
+            raise BadUpload(theirs, f"a {type(tensor).__name__} that is no plain tensor", "dense tensors")
+    found: dict[str, Tensor] = {ours: stored[theirs] for ours, theirs in names.taken.items()}
     _check_views(found)
     return found
 
@@ -160,16 +194,18 @@ def _shape_of(tensors: Mapping[str, Tensor], spec: ImportModel) -> tuple[int, in
     return head[0], stem[1]
 
 
-def _moments(stored: Mapping[str, Any], spec: ImportModel, channels: int) -> tuple[list[float], list[float]]:
-    """Mean and std that the network normalises by: as the spec says, else as the file does."""
+def _moments(
+    stored: Mapping[str, Any], spec: ImportModel, channels: int, dataset: str
+) -> tuple[list[float], list[float]]:
+    """Mean and std that the network normalises by: as the spec says, else the file, else what the data set's are."""
     if spec.mean is not None and spec.std is not None:
         given = spec.mean, spec.std
-    elif spec.dataset is not None:
-        given = MOMENTS[spec.dataset]
+    elif spec.moments is not None:
+        given = MOMENTS[spec.moments]
     else:
-        given = _in_file(stored)
+        given = _in_file(stored) or MOMENTS.get(dataset)
     if given is None:
-        raise BadUpload("mean and std", "nothing, and the file has none", "mean and std, or dataset")
+        raise BadUpload("mean and std", "nothing, and the file has none", "mean and std, or moments")
     mean, std = given
     if len(mean) != channels or len(std) != channels or not min(std) > 0:
         raise BadUpload(
@@ -184,10 +220,6 @@ def _in_file(stored: Mapping[str, Any]) -> tuple[list[float], list[float]] | Non
         if isinstance(tensor, Tensor) and "normalizer.new_" in name and tensor.numel() <= 3:
             found[name.rpartition("new_")[2]] = tensor.flatten().tolist()
     return (found["mean"], found["std"]) if {"mean", "std"} <= found.keys() else None
-
-
-def _like(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=torch.float32 if tensor.is_floating_point() else tensor.dtype, device="meta")
 
 
 def _plain(tensor: Tensor) -> Tensor:

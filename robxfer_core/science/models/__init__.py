@@ -1,6 +1,6 @@
 """Networks: built by name, kept as safetensors."""
 
-from .files import BadModel, load, model_name, read_card, save
+from .files import Accuracy, BadModel, load, model_name, read_card, save
 from .network import Network, build
 
-__all__ = ["BadModel", "Network", "build", "load", "model_name", "read_card", "save"]
+__all__ = ["Accuracy", "BadModel", "Network", "build", "load", "model_name", "read_card", "save"]

@@ -18,8 +18,21 @@ from .network import Network
 CARD_BYTES = 64 * 1024
 
 
+class Accuracy(Strict):
+    """What was measured of a model on images that it was not trained on."""
+
+    dataset: str = Field(max_length=200)
+    """The data set, and which of its images."""
+    n: int = Field(ge=1)
+    clean: float = Field(ge=0, le=1)
+    robust: float | None = Field(default=None, ge=0, le=1)
+    """Under PGD in the card's threat model; none where its eps is 0."""
+    attack: str = Field(default="", max_length=200)
+    """How the robust accuracy was measured."""
+
+
 class Card(Strict):
-    """model.json: what it takes to build the network again, and how it was trained."""
+    """model.json: what it takes to build the network again, how it was trained, and what it can do."""
 
     arch: Arch
     classes: int = Field(ge=2, le=100_000)
@@ -37,6 +50,10 @@ class Card(Strict):
     """0: the network is at its random start; none: others trained it."""
     name: str = Field(max_length=100)
     """`arch.tag`, for instance `resnet18.l2_eps3`."""
+    source: str = Field(default="", max_length=400)
+    """Where the weights come from."""
+    accuracy: Accuracy | None = None
+    """None: not measured."""
 
 
 class BadModel(ValueError):
@@ -48,7 +65,16 @@ def model_name(arch: Arch, threat: ThreatModel, epochs: int | None) -> str:
     return f"{arch.name}.random_init" if epochs == 0 else f"{arch.name}.{threat.norm}_eps{threat.eps:g}"
 
 
-def save(network: Network, folder: Path, *, threat: ThreatModel, seed: int, epochs: int | None) -> dict[str, Any]:
+def save(
+    network: Network,
+    folder: Path,
+    *,
+    threat: ThreatModel,
+    seed: int,
+    epochs: int | None,
+    source: str = "",
+    accuracy: Accuracy | None = None,
+) -> dict[str, Any]:
     """Write the network into a folder. Returns the content of its model.json."""
     card = Card(
         arch=network.arch,
@@ -62,6 +88,8 @@ def save(network: Network, folder: Path, *, threat: ThreatModel, seed: int, epoc
         seed=seed,
         epochs=epochs,
         name=model_name(network.arch, threat, epochs),
+        source=source,
+        accuracy=accuracy,
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")

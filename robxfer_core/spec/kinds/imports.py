@@ -5,11 +5,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from robxfer_core.spec.archs import LAYOUTS
+from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Arch, Seed, ThreatModel
-from robxfer_core.spec.job import Job, SetName
+from robxfer_core.spec.job import SETS, Job, SetName
 
 Moments = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=1, max_length=3)]
 Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+ROBUST_STEPS, ROBUST_IMAGES = 20, 1000
+"""PGD steps, and the first so many test images, of the robust accuracy in the model card of an imported model."""
 
 
 class ImportDataset(Job):
@@ -39,27 +44,56 @@ class ImportDataset(Job):
     """Draws the subsets and, for an upload without a test split, the split."""
 
 
-class ImportModel(Job):
-    """Checks uploaded weights and keeps them as the same artifact as `train`.
+class Fetch(Job):
+    """Fetches a published file: from a folder of this machine where it lies there, else by URL, mirror after mirror.
 
-    The upload is a .safetensors file, or a PyTorch file that is read without running code in it (`weights_only`): a
-    state dict, plain or under `state_dict` or `model`. Names of parameters are torchvision's, a leading `module.` is
-    dropped. The number of classes is that of the head.
+    What breaks off is gone on with where the server allows it, and the file is there whole or not at all. Only hosts
+    that the operator allows are asked (`ROBXFER_FETCH_HOSTS`).
+    """
+
+    ARTIFACT = "file"
+
+    kind: Literal["fetch"] = "fetch"
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    """Its name."""
+    urls: list[Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)]] = Field(default=[], max_length=10)
+    """Where it is published, mirrors after it. One that ends in `/` has the name added."""
+    folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")] = "models"
+    """Under ROBXFER_DATA_ROOT, where the file may lie already."""
+    sha256: Upload | None = None
+    """Of the file. Left out, any content is taken, and the job's log says its sha256, to be written here."""
+    max_bytes: int = Field(default=4 << 30, ge=1, lt=2**53)
+    """Most bytes that are taken."""
+
+
+class ImportModel(Job):
+    """Checks weights that others trained and keeps them as the same artifact as `train`.
+
+    The file is a .safetensors file, or a PyTorch file that is read without running code in it (`weights_only`): a
+    state dict, plain or under `state_dict` or `model`, as torchvision, timm, the CIFAR ResNets and the robustness
+    library (Salman et al. 2020) name their parameters. The log says first which tensors are taken, renamed and dropped.
+    The number of classes is that of the head.
     """
 
     ARTIFACT = "model"
+    TAKES = {"file": ("fetch",), "dataset": SETS}
 
     kind: Literal["import_model"] = "import_model"
-    upload: Upload
-    """sha256 of the uploaded file (`POST /v1/models`, `robxfer import-model`)."""
+    upload: Upload | None = None
+    """sha256 of an uploaded file (`POST /v1/models`, `robxfer import-model`); or else `file`."""
+    file: Ref | None = None
+    """A `fetch` job, which has the file."""
     arch: Arch
     """The network; `input_size` is needed for `cnn` alone, the others take 224 (ImageNet stem) or 32 pixels."""
     mean: Moments | None = None
-    """Mean that it normalises images by, a channel, in [0,1] pixels. Left out: as `dataset` has it, or the file."""
+    """Mean that it normalises images by, a channel, in [0,1] pixels. Left out: as `moments` has it, or the file, or
+    what is published of the data set."""
     std: Moments | None = None
     """Standard deviation, as `mean`."""
-    dataset: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None
+    moments: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None
     """Take the published `mean` and `std` of this set."""
+    dataset: Ref | None = None
+    """On its test split the clean accuracy, and the robust accuracy where eps > 0, of the model card is measured."""
     threat: ThreatModel = ThreatModel(eps=0.0)
     """What it was trained against, by the word of who trained it."""
     seed: Seed = 0
@@ -67,8 +101,10 @@ class ImportModel(Job):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.mean is None) != (self.std is None) or (self.mean is not None and self.dataset is not None):
-            raise ValueError("both `mean` and `std`, or `dataset`, or none of them")
+        if (self.upload is None) == (self.file is None):
+            raise ValueError("`upload` or `file`, and not both")
+        if (self.mean is None) != (self.std is None) or (self.mean is not None and self.moments is not None):
+            raise ValueError("both `mean` and `std`, or `moments`, or none of them")
         if self.mean is not None and self.std is not None:
             if len(self.mean) != len(self.std):
                 raise ValueError("as many values of `mean` as of `std`, one a channel")

@@ -49,19 +49,20 @@ def import_model(
     input_size: Annotated[int | None, typer.Option(help="side of the images that it was trained on")] = None,
     mean: Channels = None,
     std: Channels = None,
-    dataset: Annotated[str | None, typer.Option(help="take mean and std of this set: imagenet, cifar10, ...")] = None,
+    moments: Annotated[str | None, typer.Option(help="take mean and std of this set: imagenet, cifar10, ...")] = None,
+    dataset: Annotated[str | None, typer.Option(help="measure the accuracy on this set's test split")] = None,
     norm: Annotated[str, typer.Option(help="of the threat model that it was trained against")] = "l2",
     eps: Annotated[float, typer.Option(help="of that threat model; 0 is standard training")] = 0.0,
     seed: Annotated[int, typer.Option(help="tells several trainings of one kind apart")] = 0,
     queue: Annotated[str, typer.Option(help="of the import job")] = "cpu",
     server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
 ) -> None:  # fmt: skip
-    """Upload weights, .safetensors or a PyTorch state dict, and have them imported."""
-    options = {"width": width, "input_size": input_size, "dataset": dataset, "norm": norm, "eps": eps, "seed": seed}
-    moments = {"mean": mean.split(",") if mean else None, "std": std.split(",") if std else None}
+    """Upload weights, .safetensors or a PyTorch state dict, and have them imported and, with --dataset, measured."""
+    options = {"width": width, "input_size": input_size, "norm": norm, "eps": eps, "seed": seed, "dataset": dataset}
+    normal = {"mean": mean.split(",") if mean else None, "std": std.split(",") if std else None, "moments": moments}
 
     def send(client: Client, tell: Callable[[int, int], None]) -> Uploaded:
-        return client.import_model(path, arch, tell, **options, **moments, queue=queue)
+        return client.import_model(path, arch, tell, **options, **normal, queue=queue)
 
     _import(send, path, Target(server, token, data_dir.absolute()), json)
 
@@ -78,19 +79,34 @@ def _import(send: Send, path: Path, target: Target, json: bool) -> None:
                 task = bar.add_task(f"upload {path.name}", total=None)
                 uploaded = send(client, lambda done, total: bar.update(task, completed=done, total=total))
             ended = follow(client, uploaded.id, told)
-            (node,) = ended.nodes
+            node = next(node for node in ended.nodes if node.name == "import")
             job = client.job(node.job_id)
+            result = client.result(node.artifact_id) if ended.state == "done" and node.artifact_id else {}
     except (UploadError, PermissionError) as error:
         errors.print(str(error), style="red", highlight=False)
         sys.exit(WRONG)
     named: dict[str, Any] = {"kind": job.kind, **{key: value for key, value in job.params.items() if value is not None}}
+    measured = result.get("model", {}).get("accuracy") or {}
     if json:
         answer = {"experiment": ended.id, "state": ended.state, "artifact": node.artifact_id, "job": named}
-        sys.stdout.write(jsons.dumps(answer | {"error": job.error}, indent=2) + "\n")
+        sys.stdout.write(jsons.dumps(answer | _told(result, measured) | {"error": job.error}, indent=2) + "\n")
     elif ended.state == "done":
+        for line in result.get("names", []):
+            console.print(line, highlight=False, soft_wrap=True)
+        for name in ("clean", "robust"):
+            if measured.get(name) is not None:
+                console.print(f"{name} accuracy {measured[name]:.4f} ({measured['dataset']})", highlight=False)
         console.print(f"artifact {node.artifact_id}; in a spec: {jsons.dumps(named)}", highlight=False, soft_wrap=True)
     if ended.state != "done":
         sys.exit(FAILED)
+
+
+def _told(result: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Of a model: its name, what became of the file's tensors, and its accuracy where that was measured."""
+    if "model" not in result:
+        return {}
+    accuracy = {f"{name}_accuracy": measured.get(name) for name in ("clean", "robust")}
+    return {"name": result["model"]["name"], "names": result["names"], **accuracy, "images": measured.get("n")}
 
 
 def _bar(path: Path, told: Console) -> Progress:

@@ -43,6 +43,7 @@ class ChildRun(Run):
         self.device = job["device"]
         self.out = Path(job["out"])
         self.data_root = Path(job["data_root"]) if job["data_root"] else None
+        self.fetch_hosts = tuple(job["fetch_hosts"])
         self.resume = Path(job["resume"]) if job["resume"] else None
         self.stopping = False
         """Whether the job was told to stop."""

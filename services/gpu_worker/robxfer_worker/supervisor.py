@@ -123,6 +123,7 @@ class _Attempt:
             "ranks": self.claim.gpus,
             "threads": settings.cpu_threads,
             "data_root": str(settings.data_root) if settings.data_root else None,
+            "fetch_hosts": settings.fetch_hosts,
             "checkpoint_s": settings.checkpoint_s,
             "lease_s": settings.lease_s,
         }

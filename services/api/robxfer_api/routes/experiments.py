@@ -9,6 +9,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from robxfer_api.access import Reader, Submitter, key_of
 from robxfer_api.answers import experiment_row, experiment_view
+from robxfer_api.catalog import catalog_of
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
@@ -17,8 +18,7 @@ from robxfer_api.stream import stream
 from robxfer_api.trail import address_of
 from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
-from robxfer_core.plan import Catalog, Plan, make_plan
-from robxfer_core.spec.datasets import scan
+from robxfer_core.plan import Plan, make_plan
 from robxfer_core.spec.job import REPORT
 from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, Submitted
@@ -40,7 +40,7 @@ def submit(
         submission = experiments.Submission(earlier, created=False, queues_ready=[])
     else:
         experiment = spec.read()
-        plan = make_plan(experiment, _catalog(ctx))
+        plan = make_plan(experiment, catalog_of(ctx))
         asked = experiment.model_dump(mode="json", exclude_unset=True)
         submission = experiments.submit(ctx.engine, caller.project, asked, plan, once, caller.name)
     ctx.ring(submission.queues_ready)
@@ -52,7 +52,7 @@ def submit(
 @router.post("/plan", openapi_extra=SPEC_OPENAPI)
 def plan(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
     """What submitting the spec would compute, without storing or running anything."""
-    experiment, catalog = spec.read(), _catalog(ctx)
+    experiment, catalog = spec.read(), catalog_of(ctx)
     planned = make_plan(experiment, catalog)
     uploads.check(ctx.engine, caller.project, planned)
     states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in planned.nodes])
@@ -141,13 +141,6 @@ def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
     reasons = jobs.job(ctx.engine, project, member.job_id).waiting_for
     told = f": {'; '.join(reason.detail for reason in reasons)}" if reasons else ""
     return f"The job {member.name} is {member.state}{told}."
-
-
-def _catalog(ctx: Context) -> Catalog | None:
-    """The data sets that can be read, as workers say; on the embedded default while none lives, as seen from here."""
-    if ctx.settings.database_url.startswith("sqlite") and not workers.live(ctx.engine):
-        return {name: dict(facts) for name, facts in scan(ctx.settings.data_root).items()}
-    return workers.known_datasets(ctx.engine)
 
 
 def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:

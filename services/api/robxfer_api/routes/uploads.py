@@ -7,13 +7,15 @@ from starlette.concurrency import run_in_threadpool
 
 from robxfer_api.access import Caller, Submitter, key_of
 from robxfer_api.answers import experiment_view
+from robxfer_api.catalog import catalog_of
 from robxfer_api.context import Ctx
 from robxfer_api.limits import LARGE
 from robxfer_api.problems import wrong_query
 from robxfer_api.receive import MEDIA, PROBLEMS, Expected, receive
 from robxfer_api.trail import address_of
 from robxfer_core.ledger import experiments
-from robxfer_core.plan import Plan, make_plan
+from robxfer_core.plan import Catalog, Plan, make_plan
+from robxfer_core.spec.archs import LAYOUTS
 from robxfer_core.spec.experiment import Experiment
 from robxfer_core.spec.fields import ArchName, Seed
 from robxfer_core.spec.job import Queue, SetName
@@ -52,7 +54,7 @@ async def dataset(
     """Takes a set of images, an .npz or an archive of `train/CLASS/IMAGE`, and has a job check and import it."""
     job = {"kind": "import_dataset", "name": name, "size": size, "interpolation": interpolation}
     job |= {"max_train": max_train, "max_test": max_test, "seed": seed}
-    return await _import(ctx, caller, request, response, sha256, name, job, queue)
+    return await _import(ctx, caller, request, response, sha256, name, {"import": job}, queue)
 
 
 @router.post("/models", status_code=202, responses=PROBLEMS, openapi_extra={"requestBody": BODY})
@@ -67,23 +69,26 @@ async def model(
     input_size: Side = None,
     mean: Numbers = None,
     std: Numbers = None,
-    dataset: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None,
+    moments: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None,
+    dataset: Annotated[SetName | None, Query(description="set whose test split its accuracy is measured on")] = None,
     norm: Literal["l2", "linf"] = "l2",
     eps: Annotated[float, Query(ge=0, le=1000)] = 0.0,
     seed: Annotated[Seed, Query()] = 0,
     queue: Waits = "cpu",
 ) -> Uploaded:
-    """Takes weights, a .safetensors or a PyTorch file, and has a job check and import them."""
+    """Takes weights, a .safetensors or a PyTorch file, and has a job check, import and, on a data set, measure them."""
     job = {
         "kind": "import_model",
         "arch": {"name": arch, "width": width, "input_size": input_size},
         "mean": _numbers("mean", mean),
         "std": _numbers("std", std),
-        "dataset": dataset,
+        "moments": moments,
+        "dataset": "images" if dataset else None,
         "threat": {"norm": norm, "eps": eps},
         "seed": seed,
     }
-    return await _import(ctx, caller, request, response, sha256, arch, job, queue)
+    jobs = {"import": job} | ({"images": _images(dataset, job["arch"])} if dataset else {})
+    return await _import(ctx, caller, request, response, sha256, arch, jobs, queue)
 
 
 async def _import(
@@ -93,16 +98,16 @@ async def _import(
     response: Response,
     sha256: str | None,
     name: str,
-    job: dict[str, Any],
+    jobs: dict[str, dict[str, Any]],
     queue: str,
 ) -> Uploaded:
-    given = {field: value for field, value in job.items() if value is not None}
-    _planned(name, given, UNKNOWN, queue)  # what is asked for is judged before anything is taken
+    catalog = await run_in_threadpool(catalog_of, ctx)
+    _planned(name, jobs, UNKNOWN, queue, catalog)  # what is asked for is judged before anything is taken
     with ctx.uploads.one(key_of(caller, address_of(request))):
         upload = await receive(ctx, caller.project, request, sha256, caller.name)
 
     def submit() -> Uploaded:
-        spec, plan = _planned(name, given, upload.sha256, queue)
+        spec, plan = _planned(name, jobs, upload.sha256, queue, catalog)
         submission = experiments.submit(ctx.engine, caller.project, spec, plan, created_by=caller.name)
         ctx.ring(submission.queues_ready)
         view = experiment_view(ctx.engine, caller.project, submission.experiment_id)
@@ -113,9 +118,22 @@ async def _import(
     return submitted
 
 
-def _planned(name: str, job: dict[str, Any], sha256: str, queue: str) -> tuple[dict[str, Any], Plan]:
-    spec = {"name": f"import {name}", "run": {**RUN, "queue": queue}, "jobs": {"import": {**job, "upload": sha256}}}
-    return spec, make_plan(Experiment.model_validate(spec))
+def _planned(
+    name: str, jobs: dict[str, dict[str, Any]], sha256: str, queue: str, catalog: Catalog | None
+) -> tuple[dict[str, Any], Plan]:
+    given = {at: {field: value for field, value in job.items() if value is not None} for at, job in jobs.items()}
+    given["import"]["upload"] = sha256
+    for job in given.values():
+        if job["kind"] == "dataset" and (catalog or {}).get(job["name"], {}).get("shape") is not None:
+            del job["size"]  # arrays are of one size, which the network's first layer changes
+    spec = {"name": f"import {name}", "run": {**RUN, "queue": queue}, "jobs": given}
+    return spec, make_plan(Experiment.model_validate(spec), catalog)
+
+
+def _images(name: str, arch: dict[str, Any]) -> dict[str, Any]:
+    """The `dataset` job of a set on which a model is measured: a folder of images is brought to the network's side."""
+    side = arch["input_size"] or {"imagenet": 224}.get(LAYOUTS[arch["name"]].stem, 32)
+    return {"kind": "dataset", "name": name, "size": side}
 
 
 def _numbers(field: str, text: str | None) -> list[float] | None:

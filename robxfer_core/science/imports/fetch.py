@@ -1,0 +1,192 @@
+"""Kind `fetch`: a published file, from a folder of this machine or by URL."""
+
+import hashlib
+import http.client
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.spec.kinds.imports import Fetch
+
+from .refusal import BadUpload
+
+PIECE = 1 << 20
+TIMEOUT_S = 60.0
+"""Without a byte, after which a connection counts as broken."""
+TRIES = 5
+"""Of a URL, in a row without a byte more; after each the pause doubles."""
+PAUSE_S = 1.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+AWAY = (URLError, http.client.HTTPException, OSError)
+
+
+class Unfetched(ConnectionError):
+    """No URL gave the file. The message says why, URL by URL."""
+
+
+@dataclass
+class Partial:
+    """What has come so far, and from where: bytes are only added to those of the same content."""
+
+    path: Path
+    url: str = ""
+    tag: str = ""
+    """The server's ETag."""
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def save(self, folder: Path) -> None:
+        if self.path.exists():
+            shutil.copyfile(self.path, folder / "part")
+        (folder / "state.json").write_text(json.dumps({"url": self.url, "tag": self.tag}))
+
+    def restore(self, folder: Path) -> None:
+        told = json.loads((folder / "state.json").read_text())
+        self.url, self.tag = told["url"], told["tag"]
+        if (folder / "part").exists():
+            shutil.copyfile(folder / "part", self.path)
+
+
+def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """Leave the file, under its name. Resumes where it was interrupted.
+
+    Raises BadUpload for a content that is not the one named or larger than `max_bytes`, a host that the operator does
+    not allow; Unfetched where no URL gives it.
+    """
+    part = Partial(run.out / f".{spec.file}.part")
+    local = run.data_root / spec.folder / spec.file if run.data_root else None
+    urls = [url + spec.file if url.endswith("/") else url for url in spec.urls]
+    for url in urls:
+        check_url(url, run.fetch_hosts, spec.sha256)
+    if local is not None and local.is_file():
+        source = f"{spec.folder}/{spec.file}"
+        if local.stat().st_size > spec.max_bytes:
+            raise BadUpload(source, f"{local.stat().st_size} bytes", f"at most {spec.max_bytes}")
+        shutil.copyfile(local, part.path)
+    elif urls:
+        if run.resume is not None:
+            part.restore(run.resume)
+        source = _from_urls(urls, part, spec, run)
+    else:
+        where = f"{local}" if local else "any folder, since ROBXFER_DATA_ROOT is not set"
+        raise BadUpload("urls", f"none, and there is no {spec.file} in {where}", "a URL, or the file in its folder")
+    found = _sha256(part.path)
+    if spec.sha256 is not None and found != spec.sha256:
+        raise BadUpload(source, f"a file of sha256 {found}", f"one of {spec.sha256}")
+    part.path.rename(run.out / spec.file)
+    run.log(f"{spec.file} from {source}: sha256 {found}")
+    return {"file": spec.file, "source": source, "sha256": found, "bytes": (run.out / spec.file).stat().st_size}
+
+
+def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
+    """Raise BadUpload unless the operator allows the host (`.example.org`: any host within), and the bytes are safe on
+    their way: by https, or held against a sha256, or on this machine."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme not in ("http", "https") or parts.username or parts.password:
+        raise BadUpload(url, "another address than a plain one", "http:// or https:// without a user")
+    if not any(host == allowed or (allowed.startswith(".") and host.endswith(allowed)) for allowed in hosts):
+        takes = f"one of {', '.join(hosts) or 'none'}; the worker's ROBXFER_FETCH_HOSTS names them"
+        raise BadUpload(url, f"the host {host}", takes)
+    if parts.scheme == "http" and host not in LOOPBACK and sha256 is None:
+        raise BadUpload(url, "http without a sha256", "https, or the sha256 of the file")
+
+
+def _from_urls(urls: list[str], part: Partial, spec: Fetch, run: Run) -> str:
+    """The file of the first URL that gives it whole; the URL."""
+    why: list[str] = []
+    for url in urls:
+        if part.url != url and spec.sha256 is None:  # another server's bytes may be of another content
+            part.path.unlink(missing_ok=True)
+            part.tag = ""
+        part.url = url
+        idle, reason = 0, ""
+        while idle < TRIES:
+            before = part.size
+            try:
+                _get(url, part, spec, run)
+                return url
+            except HTTPError as error:
+                reason = f"{error.code} {error.reason}"
+                if error.code in (400, 401, 403, 404, 410, 451):
+                    break
+            except AWAY as error:
+                reason = str(error) or type(error).__name__
+            idle = 0 if part.size > before else idle + 1
+            if idle < TRIES:
+                time.sleep(PAUSE_S * 2**idle)
+        run.log(f"{url}: {reason}")
+        why.append(f"{url}: {reason}")
+    raise Unfetched(f"{spec.file}: " + "; ".join(why) + f"; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
+
+
+def _get(url: str, part: Partial, spec: Fetch, run: Run) -> None:
+    """Add what is missing of the file. Raises OSError where the answer breaks off, BadUpload where it is too large."""
+    headers = {"User-Agent": "robxfer", "Accept-Encoding": "identity"}
+    if part.size and (part.tag or spec.sha256):
+        headers["Range"] = f"bytes={part.size}-"
+        if part.tag:
+            headers["If-Range"] = part.tag
+    opener = build_opener(_Redirects(lambda target: check_url(target, run.fetch_hosts, spec.sha256)))
+    try:
+        answer = opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        part.path.unlink(missing_ok=True)  # longer than the file: not its beginning
+        raise ConnectionError("the server has less than was there") from error
+    with answer:
+        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
+        goes_on = answer.status == 206 and told is not None and int(told[1]) == part.size
+        length = answer.headers.get("Content-Length")
+        start = part.size if goes_on else 0
+        total = start + int(length) if length else None
+        tag = answer.headers.get("ETag") or ""
+        part.tag = "" if tag.startswith("W/") else tag
+        if total is not None and total > spec.max_bytes:
+            raise BadUpload(url, f"{total} bytes", f"at most {spec.max_bytes}")
+        with part.path.open("ab" if goes_on else "wb") as file:
+            _copy(answer, file, start, total, url, spec, run, part)
+    if total is not None and part.size != total:
+        raise ConnectionError(f"{part.size} of {total} bytes came")
+
+
+def _copy(
+    answer: Any, file: IO[bytes], done: int, total: int | None, url: str, spec: Fetch, run: Run, part: Partial
+) -> None:
+    while piece := answer.read(PIECE):
+        done += len(piece)
+        if done > spec.max_bytes:
+            raise BadUpload(url, f"more than {spec.max_bytes} bytes", f"at most {spec.max_bytes}")
+        file.write(piece)
+        run.progress(done, total or max(done, 1), "bytes")
+        if run.checkpoint_due():
+            file.flush()
+            run.checkpoint(part.save)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows a redirect only to where a URL may lead."""
+
+    def __init__(self, check: Callable[[str], None]) -> None:
+        self.check = check
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        self.check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,166 @@
+"""Published files: whole or not at all, gone on with where they broke off, from where they may come alone."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robxfer_core.science.imports import fetch as fetching
+from robxfer_core.science.imports.fetch import Unfetched, check_url
+from robxfer_core.science.imports.refusal import BadUpload
+from robxfer_core.science.kinds import compute
+from robxfer_core.science.run import Inputs, LocalRun, Preempted
+
+DATA = bytes(range(256)) * 20_000  # 5 MB
+SHA = hashlib.sha256(DATA).hexdigest()
+HERE = ("127.0.0.1",)
+
+
+@contextmanager
+def serving(breaks: tuple[int, ...] = (), tag: str | None = '"1"', redirect: str | None = None) -> Iterator[Any]:
+    """A server of DATA at /a/weights.ckpt. Its n-th answer ends after breaks[n] bytes. Yields (base URL, ranges)."""
+    ranges: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if redirect:
+                self.send_response(302)
+                self.send_header("Location", redirect)
+                self.end_headers()
+                return
+            if not self.path.startswith("/a/"):
+                self.send_error(404)
+                return
+            asked = self.headers.get("Range")
+            ranges.append(asked)
+            same = self.headers.get("If-Range", tag) == tag
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and same else 0
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(DATA) - 1}/{len(DATA)}")
+            if tag:
+                self.send_header("ETag", tag)
+            self.send_header("Content-Length", str(len(DATA) - start))
+            self.end_headers()
+            number = len(ranges) - 1
+            self.wfile.write(DATA[start : start + breaks[number]] if number < len(breaks) else DATA[start:])
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", ranges
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PAUSE_S", 0.0)
+
+
+def run_fetch(run: LocalRun, **params: Any) -> LocalRun:
+    compute("fetch", {"file": "weights.ckpt", **params}, Inputs({}), run)
+    return run
+
+
+def test_a_file_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
+    with serving(breaks=(2_000_000, 1_000_000)) as (base, ranges):
+        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256=SHA)
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+    assert ranges == [None, "bytes=2000000-", "bytes=3000000-"]
+    assert sorted(path.name for path in run.out.iterdir()) == ["result.json", "weights.ckpt"]
+    assert SHA in run.lines[-1]
+
+
+def test_an_interrupted_fetch_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    with serving() as (base, ranges):
+        first = LocalRun(tmp_path / "a", fetch_hosts=HERE, stop_at=3)
+        with pytest.raises(Preempted):
+            run_fetch(first, urls=[f"{base}a/weights.ckpt"])
+        run = run_fetch(LocalRun(tmp_path / "b", fetch_hosts=HERE, resume=first.saved), urls=[f"{base}a/weights.ckpt"])
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+    assert ranges == [None, f"bytes={3 << 20}-"]
+
+
+def test_without_a_tag_or_a_sha256_it_begins_again(tmp_path: Path) -> None:
+    """What came first may be of another content."""
+    with serving(breaks=(2_000_000,), tag=None) as (base, ranges):
+        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+    assert ranges == [None, None]
+
+
+def test_a_mirror_is_asked_where_the_first_has_nothing(tmp_path: Path) -> None:
+    with serving() as (base, _):
+        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}nowhere/", f"{base}a/"], sha256=SHA)
+    assert run.lines[0].endswith("404 Not Found")
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+
+
+def test_a_file_that_is_here_is_taken_and_nobody_asked(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights.ckpt").write_bytes(DATA)
+    run = run_fetch(
+        LocalRun(tmp_path / "run", data_root=tmp_path, fetch_hosts=HERE), urls=["http://127.0.0.1:9/"], sha256=SHA
+    )
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+    with pytest.raises(BadUpload, match=r"models/weights.ckpt: got a file of sha256"):
+        run_fetch(LocalRun(tmp_path / "other", data_root=tmp_path), sha256="0" * 64)
+
+
+def test_another_content_than_the_one_named_is_refused(tmp_path: Path) -> None:
+    with serving() as (base, _), pytest.raises(BadUpload, match=f"sha256 {SHA}; takes one of 0000"):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256="0" * 64)
+    assert not (tmp_path / "out" / "weights.ckpt").exists()
+
+
+def test_more_than_was_allowed_is_refused(tmp_path: Path) -> None:
+    with serving() as (base, _), pytest.raises(BadUpload, match="takes at most 1000"):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], max_bytes=1000)
+
+
+def test_where_nobody_has_it_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with serving() as (base, _), pytest.raises(Unfetched, match=r"404 Not Found; put it into models/ under ROBXFER"):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}b/"])
+    with pytest.raises(BadUpload, match="urls: got none"):
+        run_fetch(LocalRun(tmp_path / "none"))
+
+
+def test_a_redirect_leads_only_to_where_files_may_come_from(tmp_path: Path) -> None:
+    where = "http://169.254.169.254/latest/meta-data"
+    reason = r"got the host 169\.254\.169\.254; takes one of 127\.0\.0\.1"
+    with serving(redirect=where) as (base, _), pytest.raises(BadUpload, match=reason):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
+
+
+@pytest.mark.parametrize(
+    ("url", "sha256", "reason"),
+    [
+        ("https://evil.test/x", SHA, "the host evil.test"),
+        ("https://example.org.evil.test/x", SHA, "the host"),
+        ("https://notexample.org/x", SHA, "the host"),
+        ("file:///etc/passwd", SHA, "another address"),
+        ("https://user:word@example.org/x", SHA, "another address"),
+        ("http://example.org/x", None, "http without a sha256"),
+    ],
+)
+def test_addresses_that_are_not_asked(url: str, sha256: str | None, reason: str) -> None:
+    with pytest.raises(BadUpload, match=reason):
+        check_url(url, ("example.org", ".example.org"), sha256)
+
+
+def test_addresses_that_are_asked() -> None:
+    for url in ("https://example.org/x", "https://cdn.example.org/x", "https://EXAMPLE.org/x"):
+        check_url(url, ("example.org", ".example.org"), None)
+    check_url("http://example.org/x", ("example.org",), SHA)
