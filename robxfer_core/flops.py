@@ -14,6 +14,7 @@ from .spec.kinds.visualize import Visualize
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32
+PROBED = 32 * 150  # of images by which attacks are doubted, and forward passes of each
 
 
 def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
@@ -23,12 +24,7 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return _train(job, facts[job.dataset])
         case Evaluate():
             model = facts[job.model]
-            attacked = sum(eps > 0 for eps in job.eps)
-            return (
-                _forward(model)
-                * (own.test or job.max_images)
-                * (1 + 3 * attacked * job.attack.steps * job.attack.restarts)
-            )
+            return _forward(model) * ((own.test or job.max_images) * (1 + _attacks(job)) + PROBED)
         case PerturbDataset():
             data, model = facts[job.dataset], facts[job.generator]
             search = 4 * 512 if job.raise_eps else 0
@@ -70,9 +66,36 @@ def _train(job: Train, data: Facts) -> float:
     images = data.train or UNKNOWN_IMAGES
     forward = forward_flops(job.arch, data.channels or 3, data.side or UNKNOWN_SIDE, data.classes or 10)
     attacked = job.threat.eps > 0
-    step = 3 + (3 * job.attack.steps * job.attack.restarts if attacked else 0)
+    step = _step(job) if attacked else 3
     check = 1 + (3 * job.holdout_attack_steps if attacked else 0)
-    return job.epochs * images * forward * ((1 - job.holdout) * step + job.holdout * check)
+    probe = 256 * 3 * (2 + job.holdout_attack_steps) if job.single_step else 0
+    passes = job.replays * (1 - job.holdout) * step + job.holdout * check
+    return job.rounds * forward * (images * passes + probe)
+
+
+def _step(job: Train) -> int:
+    """Forward passes that an adversarial training step costs an image."""
+    match job.method:
+        case "pgd":
+            return 3 + 3 * job.attack.steps * job.attack.restarts
+        case "trades":
+            return 6 + 1 + 3 * job.attack.steps
+        case "fast":
+            return 3 + 3
+        case "free":
+            return 3
+
+
+def _attacks(job: Evaluate) -> float:
+    """Forward passes of all attacks at all levels on an image, half of which are left to those after the first."""
+    runs = {
+        "pgd": job.attack.steps * job.attack.restarts,
+        "apgd_ce": job.apgd.steps * job.apgd.restarts,
+        "apgd_dlr": job.apgd.steps * job.apgd.restarts,
+        "apgd_dlr_t": job.apgd.steps * job.apgd.restarts * job.apgd.targets,
+    }
+    first, *later = (runs[attack] for attack in job.attacks)
+    return 3 * sum(eps > 0 for eps in job.eps) * (first + sum(later) / 2)
 
 
 def _forward(model: Facts) -> float:

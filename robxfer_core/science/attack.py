@@ -49,6 +49,21 @@ class Best(NamedTuple):
             self.broken | objective.isnan(),
         )
 
+    @classmethod
+    def none(cls, x: Tensor) -> "Best":
+        """Of no iterate yet: any is better."""
+        false = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return cls(x, false, torch.full((len(x),), -torch.inf, device=x.device), false)
+
+    def checked(self) -> "Best":
+        """Itself. Waits for the device; raises FloatingPointError, naming the samples, where an objective was NaN."""
+        if self.broken.any():
+            samples = self.broken.nonzero().flatten().tolist()
+            raise FloatingPointError(
+                f"the model gives NaN for {len(samples)} of {len(self.x)} samples of a batch: {samples[:20]}"
+            )
+        return self
+
 
 def pgd(
     model: Callable[[Tensor], Tensor],
@@ -81,7 +96,7 @@ def pgd(
     for images that are not floats in [0,1] or labels that do not match them, FloatingPointError, naming the samples,
     where the model gives NaN. The device is waited for once before and once after the steps, never between them.
     """
-    x = _checked(x, y)
+    x = checked_batch(x, y)
     if threat.eps == 0 or len(x) == 0:
         return x
     if seeds is None and (random_start or restarts > 1):
@@ -93,8 +108,7 @@ def pgd(
         hit = logits.detach().argmax(1) == y
         return (hit, -loss) if targeted else (~hit, loss)
 
-    false = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    best = Best(x, false, torch.full((len(x),), -torch.inf, device=x.device), false)
+    best = Best.none(x)
     with evaluating(model):
         for restart in range(restarts):
             moved = x
@@ -110,15 +124,34 @@ def pgd(
                 moved = project(threat, moved + step_size * steepest(threat.norm, gradient), x)
             with torch.no_grad():
                 best = best.or_better(moved, *judge(moved))
-    if best.broken.any():
-        samples = best.broken.nonzero().flatten().tolist()
-        raise FloatingPointError(
-            f"the model gives NaN for {len(samples)} of {len(x)} samples of a batch: {samples[:20]}"
-        )
-    return best.x
+    return best.checked().x
 
 
-def _checked(x: Tensor, y: Tensor) -> Tensor:
+def fgsm(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    step_size: float,
+    *,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """One step up the cross-entropy (Goodfellow et al. 2015), its end whatever it is: as single-step training does it.
+
+    Begins at x or, with `seeds` (int64 [N]), uniformly in the ball (Wong et al. 2020). The model is run once, in eval
+    mode; the device is not waited for. Images are floats in [0,1], as those returned, which lie in the ball too.
+    """
+    if len(x) == 0:
+        return x
+    start = x if seeds is None else project(threat, x + draw(threat, x, seeds), x)
+    with evaluating(model), torch.enable_grad():
+        leaf = start.detach().requires_grad_()
+        loss = F.cross_entropy(model(leaf).float(), y, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    return project(threat, start + step_size * steepest(threat.norm, gradient), x)
+
+
+def checked_batch(x: Tensor, y: Tensor) -> Tensor:
     """The images as `checked_images` gives them, beside labels that fit them."""
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
         raise ValueError(f"labels must be int64 of shape {tuple(x.shape[:1])}, got {y.dtype} of shape {tuple(y.shape)}")

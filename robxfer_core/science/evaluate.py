@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
-from robxfer_core.spec.kinds.models import Evaluate
+from robxfer_core.spec.kinds.models import AttackName, Evaluate
 
 from . import models
+from .apgd import apgd, apgd_targeted
 from .attack import evaluating, pgd
 from .data.artifact import load, to_unit
+from .doubts import PROBES, Doubt, accuracy_flat, accuracy_rises, probe
+from .losses import DLR_CLASSES, TARGETED_DLR_CLASSES, cross_entropy, dlr
 from .models import Network
 from .noise import image_seeds
 from .precision import autocast
@@ -46,45 +49,69 @@ def correct(
     each batch. Raises FloatingPointError naming the images where the network gives NaN under attack; on clean images
     NaN counts as wrong.
     """
+
+    def move(x: Tensor, y: Tensor, seeds: Tensor) -> Tensor:
+        return _pgd(network, x, y, threat, attack, seeds)
+
+    places = torch.arange(first, first + len(x))
+    attacked = move if threat.eps > 0 else None
+    return _outcomes(network, x, y, attacked, places, seed=seed, precision=precision, progress=progress)
+
+
+def _pgd(network: Network, x: Tensor, y: Tensor, threat: ThreatModel, attack: Attack, seeds: Tensor) -> Tensor:
+    return pgd(
+        network,
+        x,
+        y,
+        threat,
+        steps=attack.steps,
+        step_size=attack.step(threat.eps),
+        random_start=attack.random_start,
+        restarts=attack.restarts,
+        seeds=seeds,
+    )
+
+
+Move = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""An attack: images in [0,1], labels and the images' seeds to images."""
+
+
+def _outcomes(
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    move: Move | None,
+    places: Tensor,
+    *,
+    seed: int,
+    precision: Precision,
+    progress: Callable[[int], None],
+) -> Tensor:
+    """Which images are classified right after a move; `places` int64 [n], theirs in the set, give them their seeds."""
     device = network.mean.device
     parts: list[Tensor] = []
     with evaluating(network), torch.no_grad():
         for done in range(0, len(x), BATCH):
             images = to_unit(x[done : done + BATCH].to(device))
-            labels = y[done : done + BATCH].to(device)
+            labels, at = y[done : done + BATCH].to(device), places[done : done + BATCH]
             with autocast(device, precision):
-                if threat.eps > 0:
-                    images = _attacked(network, images, labels, threat, attack, seed, first + done)
+                if move is not None:
+                    try:
+                        images = move(images, labels, image_seeds(seed, at.to(device)))
+                    except FloatingPointError as error:
+                        named = f"batch of the images from {int(at[0])} to {int(at[-1])}"
+                        raise FloatingPointError(f"{named}: {error}") from error
                 logits = network(images)
             parts.append((logits.argmax(1) == labels) & ~logits.isnan().any(1))
             progress(min(done + BATCH, len(x)))
     return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
 
-def _attacked(
-    network: Network, x: Tensor, y: Tensor, threat: ThreatModel, attack: Attack, seed: int, first: int
-) -> Tensor:
-    seeds = image_seeds(seed, torch.arange(first, first + len(x), device=x.device))
-    try:
-        return pgd(
-            network,
-            x,
-            y,
-            threat,
-            steps=attack.steps,
-            step_size=attack.step(threat.eps),
-            random_start=attack.random_start,
-            restarts=attack.restarts,
-            seeds=seeds,
-        )
-    except FloatingPointError as error:
-        raise FloatingPointError(f"batch of the images from {first} to {first + len(x) - 1}: {error}") from error
-
-
 def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
-    """Clean accuracy and accuracy under PGD at each eps, with each image's outcome, on a data set's test split.
+    """Clean accuracy and the worst case over the attacks at each eps, with each image's outcome, on the test split.
 
-    Resumes from the last finished level, and ends as if it had not been interrupted.
+    The first attack runs on all images, each later one on those that are right still. Resumes from the last attack that
+    was finished, and ends as if it had not been interrupted.
     """
     model, folder = inputs.one("model").path, inputs.one("dataset").path
     network = models.load(model).to(run.device)
@@ -99,7 +126,10 @@ def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
             f"max_images: the outcomes of {len(y)} images at {len(levels)} levels take {room:.0f} bytes of a result, "
             f"which has room for {RESULT_BYTES}; evaluate fewer images or split the levels over jobs"
         )
-    right: list[Tensor] = []  # of each level that is done
+    # What is measured: the accuracy at a level, after an attack.
+    rows: list[tuple[int, AttackName | None]] = [(0, None)]
+    rows.extend((level, attack) for level in range(1, len(levels)) for attack in spec.attacks)
+    right: list[Tensor] = []  # after each row that is done
     if run.resume is not None:
         right += torch.from_numpy(np.load(run.resume / "right.npy", allow_pickle=False))
 
@@ -107,34 +137,101 @@ def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
         np.save(folder / "right.npy", torch.stack(right).numpy() if right else np.zeros((0, len(y)), bool))
 
     def progress(images: int) -> None:
-        run.progress(len(right) * len(y) + images, len(levels) * len(y), "images")
+        run.progress(len(right) * len(y) + images, len(rows) * len(y), "images")
         if run.checkpoint_due():
             run.checkpoint(save)
 
-    for done, eps in list(enumerate(levels))[len(right) :]:
-        outcome = correct(
+    for level, attack in rows[len(right) :]:
+        threat = ThreatModel(norm=spec.norm, eps=levels[level])
+        later = attack is not None and attack != spec.attacks[0]
+        left = right[-1].nonzero().flatten() if later else torch.arange(len(y))
+        outcome = torch.zeros(len(y), dtype=torch.bool)
+        outcome[left] = _outcomes(
             network,
-            x,
-            y,
-            ThreatModel(norm=spec.norm, eps=eps),
-            spec.attack,
+            x[left],
+            y[left],
+            _move(network, spec, attack, threat),
+            left,
             seed=derive(spec.seed, "attack"),  # the same at every eps: levels are compared on the same draws
             precision=spec.precision,
-            progress=progress,
+            progress=lambda images, skipped=len(y) - len(left): progress(skipped + images),
         )
         right.append(outcome)
-        run.metric("accuracy", done, share(outcome))
-    for line in rises(levels, right):
-        run.log(line)
+        if attack in (None, spec.attacks[-1]):
+            run.metric("accuracy", level, share(outcome))
+    worst = [right[0], *right[len(spec.attacks) :: len(spec.attacks)]]
+    warnings = _doubts(network, spec, x, y, levels, worst)
+    for warning in warnings:
+        run.log(warning["text"])
     names = [level_name(eps) for eps in levels]
     return {
         "model": models.read_card(model).model_dump(mode="json"),
         "n": len(y),
         "clean": share(right[0]),
-        "robust": {name: share(r) for eps, name, r in zip(levels, names, right, strict=True) if eps in spec.eps},
+        "robust": {name: share(r) for eps, name, r in zip(levels, names, worst, strict=True) if eps in spec.eps},
+        "attacks": _each_attack(spec, names, rows, right),
+        "margin_in_place_of_dlr": [name for name in spec.attacks if network.classes < _CLASSES.get(name, 0)],
         "norm": spec.norm,
-        "correct": {name: packed(r) for name, r in zip(names, right, strict=True)},
+        "correct": {name: packed(r) for name, r in zip(names, worst, strict=True)},
+        "warnings": warnings,
     }
+
+
+_CLASSES: dict[str, int] = {"apgd_dlr": DLR_CLASSES, "apgd_dlr_t": TARGETED_DLR_CLASSES}
+"""What a loss needs to be what it is called."""
+
+
+def _move(network: Network, spec: Evaluate, name: AttackName | None, threat: ThreatModel) -> Move | None:
+    """The attack of that name; none for none."""
+    given = {"steps": spec.apgd.steps, "restarts": spec.apgd.restarts}
+    match name:
+        case None:
+            return None
+        case "pgd":
+            return lambda x, y, seeds: _pgd(network, x, y, threat, spec.attack, seeds)
+        case "apgd_ce":
+            return lambda x, y, seeds: apgd(network, x, y, threat, loss=cross_entropy, seeds=seeds, **given)
+        case "apgd_dlr":
+            return lambda x, y, seeds: apgd(network, x, y, threat, loss=dlr, seeds=seeds, **given)
+        case "apgd_dlr_t":
+            targets = spec.apgd.targets
+            return lambda x, y, seeds: apgd_targeted(network, x, y, threat, targets=targets, seeds=seeds, **given)
+
+
+def _each_attack(
+    spec: Evaluate, names: list[str], rows: list[tuple[int, AttackName | None]], right: list[Tensor]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """For each level above 0, of each attack in turn: the images tried and the accuracy left after it."""
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for row, (level, attack) in enumerate(rows):
+        if attack is None:
+            continue
+        first = attack == spec.attacks[0]
+        tried = len(right[row]) if first else int(right[row - 1].sum())
+        told.setdefault(names[level], {})[attack] = {"tried": tried, "accuracy": share(right[row])}
+    return told
+
+
+def _doubts(
+    network: Network, spec: Evaluate, x: Tensor, y: Tensor, levels: list[float], worst: list[Tensor]
+) -> list[Doubt]:
+    """What speaks against the attacks at these levels; a few images are probed at the largest."""
+    device = network.mean.device
+    places = worst[0].nonzero().flatten()[:PROBES]
+    return [
+        *accuracy_rises(levels, worst),
+        *accuracy_flat(levels, worst),
+        *probe(
+            network,
+            to_unit(x[places].to(device)),
+            y[places].to(device),
+            worst[-1][places].to(device),
+            ThreatModel(norm=spec.norm, eps=levels[-1]),
+            spec.attack,
+            seeds=image_seeds(derive(spec.seed, "probes"), places.to(device)),
+            precision=spec.precision,
+        ),
+    ]
 
 
 def level_name(eps: float) -> str:
@@ -151,20 +248,3 @@ def share(right: Tensor) -> float:
 def packed(right: Tensor) -> str:
     """Per-image outcomes as base64 of numpy.packbits (the first image is the highest bit)."""
     return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
-
-
-def rises(levels: Sequence[float], right: Sequence[Tensor]) -> list[str]:
-    """A line for each step up in eps at which accuracy rises by more than noise: there the attack is too weak.
-
-    Noise is that of the images whose outcome changed: of n that did, gains and losses differ by 2 sqrt(n) or less in
-    about 95 of 100 cases if neither is likelier (McNemar's test).
-    """
-    lines: list[str] = []
-    for below, above, before, after in zip(levels, levels[1:], right, right[1:], strict=False):
-        gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-        if gained - lost > 2 * math.sqrt(gained + lost):
-            lines.append(
-                f"accuracy rises from {share(before):.4f} at eps {below:g} to {share(after):.4f} at eps {above:g}: "
-                "the attack is too weak there (more steps, another step size, random starts), or gradients are masked"
-            )
-    return lines

@@ -6,7 +6,7 @@ from torch import Tensor
 from robxfer_core.science import noise
 from robxfer_core.spec.fields import ThreatModel
 
-__all__ = ["ThreatModel", "distance", "draw", "project", "steepest"]
+__all__ = ["ThreatModel", "distance", "draw", "into_ball", "project", "steepest"]
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:
@@ -43,16 +43,18 @@ def steepest(norm: str, gradient: Tensor) -> Tensor:
     return scaled / _per_image(distance("l2", scaled).clamp_min(floor), gradient)
 
 
+def into_ball(threat: ThreatModel, delta: Tensor) -> Tensor:
+    """The nearest perturbation within the ball."""
+    if threat.norm == "linf":
+        return delta.clamp(-threat.eps, threat.eps)
+    tiny = torch.finfo(delta.dtype).tiny
+    return delta * _per_image((threat.eps / distance("l2", delta).clamp_min(tiny)).clamp_max(1), delta)
+
+
 def project(threat: ThreatModel, moved: Tensor, x: Tensor) -> Tensor:
     """Bring moved images into the ball around x and the box [0,1]; x must lie in the box.
 
     The box comes last: clamping a point towards a box that holds the centre brings no coordinate farther from it, so
     the result stays in the ball.
     """
-    delta = moved - x
-    if threat.norm == "linf":
-        delta = delta.clamp(-threat.eps, threat.eps)
-    else:
-        tiny = torch.finfo(delta.dtype).tiny
-        delta = delta * _per_image((threat.eps / distance("l2", delta).clamp_min(tiny)).clamp_max(1), delta)
-    return (x + delta).clamp(0, 1)
+    return (x + into_ball(threat, moved - x)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Training a network, standard or adversarially (Madry et al. 2018)."""
+"""Training a network, standard or adversarially."""
 
 import json
 import math
@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 
-from . import models
-from .attack import pgd
+from . import models, overfitting
+from .adversarial import carries_perturbation, step
 from .batches import channel_moments, epoch_batches
 from .data.artifact import Images, load, to_unit
 from .data.augment import augment
@@ -22,7 +21,6 @@ from .distributed import Team
 from .evaluate import correct
 from .models import Network
 from .noise import image_seeds
-from .precision import autocast
 from .run import Input, Inputs, Run
 from .schedule import rate
 from .seeds import derive
@@ -37,10 +35,12 @@ HISTORY = 1000
 def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Train on a data set's training split and leave model.safetensors, model.json and history.json.
 
-    After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out. With `ema` the
-    average is what is measured and published. Resumes from its checkpoint at the very step, bit for bit. Of several
-    processes (`run.ranks`) each takes its share of every batch; they end as one does, up to rounding. Raises
-    ValueError where data, architecture and `init` do not fit together, FloatingPointError where the training diverges.
+    After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out, and of training
+    against single steps that on a probe batch, to notice catastrophic overfitting (`overfitting` of the result). With
+    `ema` the average is what is measured on the images held out, and published. Resumes from its checkpoint at the very
+    step, bit for bit. Of several processes (`run.ranks`) each takes its share of every batch; they end as one does, up
+    to rounding. Raises ValueError where data, architecture and `init` do not fit together, FloatingPointError where the
+    training diverges.
     """
     data = load(inputs.one("dataset").path, "train")
     parts = stratified_split(data.y.numpy(), spec.holdout, derive(spec.seed, "holdout"))
@@ -53,11 +53,15 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     if run.resume is not None:
         state.restore(run.resume)
     x, y = data.x.to(run.device), data.y.to(run.device)
+    if carries_perturbation(spec) and state.perturbation is None:
+        state.perturbation = x.new_zeros((min(spec.batch_size, len(kept)), *x.shape[1:]), dtype=torch.float32)
+    probes = held if len(held) else kept
     images, seconds = 0, 0.0
     # The same kernels every time: a training that was interrupted must end as one that was not.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        while state.epoch < spec.epochs:
-            batches = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch))
+        while state.epoch < spec.rounds:
+            order = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch))
+            batches = [places for places in order for _ in range(spec.replays)]
             images += sum(map(len, batches[state.step :]))
             began = time.perf_counter()
             train_epoch(spec, state, x, y, batches, run)
@@ -67,6 +71,8 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
                 raise FloatingPointError(f"epoch {state.epoch}: the training loss is {loss}; a smaller lr may help")
             run.metric("train_loss", state.epoch, loss)
             measure_held_out(spec, state, x[held], y[held], run)
+            if spec.single_step:
+                overfitting.watch(spec, state, x[probes[: overfitting.PROBE]], y[probes[: overfitting.PROBE]], run)
             state.epoch, state.step, state.loss = state.epoch + 1, 0, torch.zeros_like(state.loss)
     if seconds:
         run.metric("images_per_s", state.epoch, images / seconds)  # a metric: results are the same on any machine
@@ -81,11 +87,16 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
         source=f"trained on {data.name}" if spec.epochs else "at its random start",
         accuracy=_held_out_accuracy(spec, state, data.name, len(held)),
     )
-    (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust}))
-    return {
+    probed = {"fgsm": state.fgsm, "pgd": state.pgd} if spec.single_step else {}
+    (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust, **probed}))
+    result = {
         "model": card,
         "holdout": {"clean": state.clean[-HISTORY:], "robust": state.robust[-HISTORY:]},
     }
+    if spec.single_step:
+        last = {name: accuracies[-HISTORY:] for name, accuracies in probed.items()}
+        result |= {"probe": last, "overfitting": overfitting.found_in(spec, state)}
+    return result
 
 
 def starting_network(spec: Train, data: Images, kept: Tensor, init: Input | None) -> Network:
@@ -140,19 +151,23 @@ def calibrate(network: Network, x: Tensor) -> None:
 
 
 def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
-    """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x."""
+    """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x.
+
+    Steps that replay a batch follow on each other, and see the same augmented images.
+    """
     noise, share = derive(spec.seed, "attack", state.epoch), state.team.share
-    images, total = sum(map(len, batches)), len(batches) * spec.epochs
+    images, total = sum(map(len, batches)), len(batches) * spec.rounds
     state.network.train()
     for number in range(state.step, len(batches)):
         places = batches[number].to(x.device)
-        crops = torch.Generator().manual_seed(derive(spec.seed, "augment", state.epoch, number))
+        crops = torch.Generator().manual_seed(derive(spec.seed, "augment", state.epoch, number // spec.replays))
         images_in = to_unit(share(augment(x[places], spec.augment, crops)))
         taken = state.epoch * len(batches) + number
         for group in state.optimizer.param_groups:
             group["lr"] = spec.optimizer.lr * rate(spec.optimizer.schedule, taken / total)
         try:
-            loss = step(spec, state, images_in, share(y[places]), image_seeds(noise, share(places)), len(places))
+            seeds = image_seeds(noise, share(places))
+            loss = step(spec, state, images_in, share(y[places]), seeds, len(places), taken / total)
             state.loss += loss * len(places)
         except FloatingPointError as error:
             raise FloatingPointError(f"epoch {state.epoch}, step {number}: {error}") from error
@@ -160,41 +175,9 @@ def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[T
             state.update_average(spec.ema, taken + 1)
         state.step = number + 1
         done = state.epoch * images + min(state.step * spec.batch_size, images)
-        run.progress(done, spec.epochs * images, "images")
+        run.progress(done, spec.rounds * images, "images")
         if run.checkpoint_due():
             run.checkpoint(state.save)
-
-
-def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: int) -> Tensor:
-    """One step on a batch, attacked first where eps > 0. Returns its mean loss, before the step, on the device.
-
-    `x`, `y`, `seeds` are this process's share of the batch, which has `total` images.
-    """
-    if spec.threat.eps > 0:
-        attack = spec.attack
-        with autocast(x.device, spec.precision):
-            x = pgd(
-                state.network,
-                x,
-                y,
-                spec.threat,
-                steps=attack.steps,
-                step_size=attack.step(spec.threat.eps),
-                random_start=attack.random_start,
-                restarts=attack.restarts,
-                seeds=seeds,
-            )
-    size = state.team.size
-    with autocast(x.device, spec.precision):
-        logits = state.trained(x).float()
-        reduction = "mean" if size == 1 else "sum"
-        loss = F.cross_entropy(logits, y, label_smoothing=spec.label_smoothing, reduction=reduction)
-    if size > 1:
-        loss = loss * (size / total)  # processes' gradients are averaged: to that of the mean over the whole batch
-    state.optimizer.zero_grad()
-    loss.backward()
-    state.optimizer.step()
-    return state.team.sum(loss.detach()) / size
 
 
 def _held_out_accuracy(spec: Train, state: State, name: str, images: int) -> models.Accuracy | None:

@@ -34,6 +34,12 @@ class State:
     clean: list[float] = field(default_factory=list)
     """Accuracy on the held-out images after each epoch."""
     robust: list[float] = field(default_factory=list)
+    fgsm: list[float] = field(default_factory=list)
+    """Accuracy on the probe batch under single steps after each epoch, where it is watched..."""
+    pgd: list[float] = field(default_factory=list)
+    """...and under PGD."""
+    perturbation: Tensor | None = None
+    """Of `free`: [batch size, C, H, W], by place in the batch, equal on all processes."""
 
     @classmethod
     def start(cls, network: Network, how: Sgd, averaged: bool, team: Team) -> "State":
@@ -63,6 +69,9 @@ class State:
             "step": self.step,
             "clean": self.clean,
             "robust": self.robust,
+            "fgsm": self.fgsm,
+            "pgd": self.pgd,
+            "perturbation": self.perturbation,
         }
         torch.save(held, folder / FILE)
 
@@ -75,6 +84,7 @@ class State:
             self.average.load_state_dict(held["average"])
         self.loss, self.epoch, self.step = held["loss"], held["epoch"], held["step"]
         self.clean, self.robust = held["clean"], held["robust"]
+        self.fgsm, self.pgd, self.perturbation = held["fgsm"], held["pgd"], held["perturbation"]
 
     @torch.no_grad()
     def update_average(self, decay: float, taken: int) -> None:

@@ -37,6 +37,17 @@ class Attack(Strict):
         return self.step_size if self.step_size is not None else 2.5 * eps / self.steps
 
 
+class Apgd(Strict):
+    """Auto-PGD (Croce & Hein 2020), which sets its step size itself. Defaults: AutoAttack's."""
+
+    steps: int = Field(default=100, ge=1, le=10_000)
+    """Gradient steps of a run."""
+    restarts: int = Field(default=1, ge=1, le=100)
+    """Runs from random starts, for `apgd_dlr_t` towards each class, of which each image keeps its best iterate."""
+    targets: int = Field(default=9, ge=1, le=1000)
+    """Classes that `apgd_dlr_t` aims at, those likeliest beside the image's own; at most one less than there are."""
+
+
 ArchName = Literal[
     "cnn",
     "resnet18",

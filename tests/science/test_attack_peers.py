@@ -1,4 +1,4 @@
-"""PGD beside torchattacks: robust accuracy of one network on 1,000 digits at the same steps."""
+"""PGD and APGD beside torchattacks: robust accuracy of one network on digits at the same steps."""
 
 import pytest
 import torch
@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from robxfer_core.science.apgd import apgd, apgd_targeted
 from robxfer_core.science.attack import pgd
+from robxfer_core.science.losses import cross_entropy, dlr
 from robxfer_core.science.threat import ThreatModel, distance
 
 torchattacks = pytest.importorskip("torchattacks", reason="compares with torchattacks, which is not installed")
@@ -56,3 +58,27 @@ def test_robust_accuracy_agrees(trained: tuple[nn.Module, Tensor, Tensor], norm:
     print(f"{norm} eps {eps:g}: clean {clean:.1%}, torchattacks {peer:.1%}, ours {own:.1%}")
     assert clean > 0.95
     assert abs(peer - own) <= 0.005
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("linf", 0.15), ("l2", 0.5), ("l2", 0.8)])
+@pytest.mark.parametrize("kind", ["ce", "dlr", "dlr_t"])
+def test_apgd_agrees(trained: tuple[nn.Module, Tensor, Tensor], kind: str, norm: str, eps: float) -> None:
+    net, x, y = trained
+    x, y = x[:400], y[:400]
+    given = {"norm": "Linf" if norm == "linf" else "L2", "eps": eps, "steps": STEPS, "seed": 0}
+    if kind == "dlr_t":
+        attack = torchattacks.APGDT(net, n_classes=10, **given)
+    else:
+        attack = torchattacks.APGD(net, loss=kind, **given)
+    theirs = attack(x, y)
+    threat, seeds = ThreatModel.model_validate({"norm": norm, "eps": eps}), torch.arange(len(x))
+    if kind == "dlr_t":
+        ours = apgd_targeted(net, x, y, threat, STEPS, seeds=seeds)
+    else:
+        ours = apgd(net, x, y, threat, STEPS, dlr if kind == "dlr" else cross_entropy, seeds=seeds)
+    assert float(distance(norm, ours - x).max()) <= eps + 1e-5
+    with torch.no_grad():
+        peer, own = ((net(images).argmax(1) == y).float().mean().item() for images in (theirs, ours))
+    print(f"apgd {kind} {norm} eps {eps:g}: torchattacks {peer:.2%}, ours {own:.2%}")
+    assert 0.02 < own < 0.95
+    assert abs(peer - own) <= 0.01

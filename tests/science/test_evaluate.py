@@ -13,7 +13,8 @@ from robxfer_core.science import evaluate as module
 from robxfer_core.science import models
 from robxfer_core.science.attack import pgd
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
-from robxfer_core.science.evaluate import correct, evaluate, level_name, rises
+from robxfer_core.science.doubts import accuracy_rises
+from robxfer_core.science.evaluate import correct, evaluate, level_name
 from robxfer_core.science.noise import image_seeds
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
@@ -105,10 +106,11 @@ def test_doubts_accuracy_that_rises_with_eps() -> None:
     def first(n: int) -> torch.Tensor:
         return torch.arange(100) < n
 
-    assert rises([0.0, 0.5, 1.0], [first(90), first(60), first(60)]) == []
-    assert rises([0.0, 0.5], [first(50), first(54)]) == []  # 4 of 4 gained: 4 is not above 2 sqrt(4)
-    (line,) = rises([0.0, 0.5, 1.0], [first(90), first(50), first(60)])
-    assert "0.5000 at eps 0.5 to 0.6000 at eps 1" in line
+    assert accuracy_rises([0.0, 0.5, 1.0], [first(90), first(60), first(60)]) == []
+    assert accuracy_rises([0.0, 0.5], [first(50), first(54)]) == []  # 4 of 4 gained: 4 is not above 2 sqrt(4)
+    (doubt,) = accuracy_rises([0.0, 0.5, 1.0], [first(90), first(50), first(60)])
+    assert doubt["code"] == "accuracy_rises"
+    assert "0.5000 at eps 0.5 to 0.6000 at eps 1" in doubt["text"]
 
 
 def test_level_names_are_short_and_exact() -> None:
