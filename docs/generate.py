@@ -78,6 +78,8 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if get_origin(annotation) is not None and all(isinstance(a, str) for a in arguments):
         return ", ".join(f"`{a}`" for a in arguments)
+    if arguments and all(isinstance(a, type) and issubclass(a, Strict) for a in arguments):
+        return " or ".join(_type(a) for a in arguments)
     if get_origin(annotation) is not None and arguments:
         return _type(arguments[0])
     names = {

@@ -12,6 +12,7 @@ from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyD
 from .spec.kinds.imports import Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
+from .spec.kinds.simulate import Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import FEWEST, SMALLEST, Visualize
 
@@ -88,6 +89,8 @@ def facts_of(
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))
+        case Simulate() | SimulateReport():  # no images
+            return Facts()
         case _:
             raise TypeError(f"no facts for a {type(job).__name__}")
 

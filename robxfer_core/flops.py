@@ -9,6 +9,7 @@ from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyD
 from .spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.report import Report
+from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import Visualize
 
@@ -58,6 +59,11 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return _forward(own) * ((facts[job.dataset].test or UNKNOWN_IMAGES) + attacked)
         case Report():
             return 1e7 * sum(len(arm.transfers) for arm in job.arms)
+        case Simulate():
+            one = _linear(job.setting) if isinstance(job.setting, Linear) else _multiclass(job.setting)
+            return job.repeats * one
+        case SimulateReport():
+            return 1e7 * len(job.simulations)
         case _:
             raise TypeError(f"no cost for a {type(job).__name__}")
 
@@ -96,6 +102,25 @@ def _attacks(job: Evaluate) -> float:
     }
     first, *later = (runs[attack] for attack in job.attacks)
     return 3 * sum(eps > 0 for eps in job.eps) * (first + sum(later) / 2)
+
+
+def _linear(setting: Linear) -> float:
+    """Of a repeat: two decompositions of a d x T matrix at each point, to leading order 10 d T min(d, T) each."""
+    weak = setting.weak.count if setting.weak else 0
+    total = sum(20.0 * setting.dimension * (t + weak) * min(setting.dimension, t + weak) for t in setting.tasks)
+    return total * setting.points / len(setting.tasks)
+
+
+def _multiclass(setting: Multiclass) -> float:
+    """Of a repeat: about 300 evaluations of loss and gradient a fit, each three forward passes, and the attack's."""
+    if setting.representation == "linear":
+        width, starts = setting.dimension * setting.rank, 1
+    else:
+        width, starts = (setting.dimension + setting.rank) * setting.hidden, 2
+    source = 2.0 * (width + setting.rank * setting.source_classes) * starts * sum(setting.n1)
+    passes = sum(3 + (3 * setting.attack_steps if eps > 0 else 0) for eps in setting.eps)
+    heads = 2.0 * setting.rank * setting.target_classes * len(setting.eps) * len(setting.n1) * 3
+    return 300.0 * (source * passes + heads * (setting.test + sum(setting.n2)))
 
 
 def _forward(model: Facts) -> float:

@@ -25,6 +25,8 @@ FUNCTIONS = {
     "transfer": "transfer:transfer",
     "visualize": "visualize.job:visualize",
     "report": "report.gap.build:report",
+    "simulate": "simulate.job:simulate",
+    "simulate_report": "report.simulate.build:report",
 }
 FILES = {
     "dataset": ["dataset.json"],
@@ -37,6 +39,8 @@ FILES = {
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
     "visualize": ["visualization.npz", "visualization.png"],
     "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
+    "simulate": ["results.parquet"],
+    "simulate_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
 }
 """What a kind leaves beside its result.json, at the least."""
 RESULT_BYTES = 64 * 1024

@@ -5,6 +5,7 @@ from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDatase
 from .kinds.imports import Fetch, ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
 from .kinds.report import Report
+from .kinds.simulate import Simulate, SimulateReport
 from .kinds.transfer import Features, Transfer
 from .kinds.visualize import Visualize
 
@@ -24,5 +25,7 @@ KINDS: dict[str, type[Job]] = {
         Transfer,
         Visualize,
         Report,
+        Simulate,
+        SimulateReport,
     )
 }

@@ -56,7 +56,15 @@ def inversion(ended: Ended) -> None:
             assert robust["pixels_end"] < 0.95 * standard["pixels_end"]
 
 
-CHECKS: dict[str, Callable[[Ended], None]] = {"inversion": inversion}
+def simulate(ended: Ended) -> None:
+    told = json.loads((ended.files("report") / "report.json").read_text())
+    equal, unequal, multiclass = told["simulations"]
+    assert unequal["points"][1]["difference"]["high"] < -0.1  # adversarial training of unequal tasks helps
+    assert abs(equal["points"][1]["difference"]["mean"]) < 0.01  # and of equal ones does not
+    assert {row["nearer"] for row in multiclass["slopes"] if row["of"] != "excess"} == {"du"}
+
+
+CHECKS: dict[str, Callable[[Ended], None]] = {"inversion": inversion, "simulate": simulate}
 """What an example's results must say, by its file."""
 
 

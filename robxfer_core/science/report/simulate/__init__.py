@@ -1,0 +1,1 @@
+"""The report of simulations: excess risk by eps, and log-log slopes."""

@@ -1,0 +1,1 @@
+"""Simulations of the theory: data drawn from models whose answers are known."""
