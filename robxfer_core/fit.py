@@ -74,16 +74,7 @@ def facts_of(
             _takes(model, data, (*at, "model"))
             return replace(data, arch=model.arch, length=model.length)
         case Transfer():
-            features = known[job.features]
-            if job.images_per_class is not None and features.classes is not None:
-                features = replace(features, train=_least(features.train, job.images_per_class * features.classes))
-            for index, size in enumerate(job.sizes):
-                if features.train is not None and size > features.train:
-                    takes = f"at most {features.train}, the training images there are"
-                    raise SpecError([Problem(place((*at, "sizes", index)), str(size), takes)])
-            if job.clean is not None:
-                _same_model(features, known[job.clean], (*at, "clean"))
-            return features
+            return _transfer(job, known, at)
         case Visualize():
             return _visualize(job, known, at)
         case Report():
@@ -161,6 +152,37 @@ def _visualize(job: Visualize, known: Mapping[str, Facts], at: tuple[str | int, 
     return replace(data, arch=model.arch, length=model.length)
 
 
+def _transfer(job: Transfer, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+    model = known[job.model] if job.model is not None else None
+    data = known[job.dataset] if job.dataset is not None else None
+    if model is not None and data is not None:
+        _takes(model, data, (*at, "model"))
+        blocks = sum(LAYOUTS[model.arch.name].blocks) if model.arch is not None else job.unfrozen_blocks
+        if job.unfrozen_blocks > blocks:
+            got, takes = str(job.unfrozen_blocks), f"at most {blocks}, the blocks of the network"
+            raise SpecError([Problem(place((*at, "unfrozen_blocks")), got, takes)])
+    if job.features is not None:
+        found = known[job.features]
+        if job.clean is not None:
+            _same_model(found, known[job.clean], (*at, "clean"))
+        if model is not None and data is not None:
+            _same_model(found, replace(data, length=model.length), (*at, "model"))
+        found = replace(found, channels=data.channels if data else None, side=data.side if data else None)
+    else:
+        assert model is not None  # the spec's own check: `features`, or `model` and `dataset`
+        assert data is not None
+        found = replace(data, arch=model.arch, length=model.length)
+        if job.clean_dataset is not None:
+            _same_task(data, known[job.clean_dataset], (*at, "clean_dataset"))
+    if job.images_per_class is not None and found.classes is not None:
+        found = replace(found, train=_least(found.train, job.images_per_class * found.classes))
+    for index, size in enumerate(job.sizes):
+        if found.train is not None and size > found.train:
+            takes = f"at most {found.train}, the training images there are"
+            raise SpecError([Problem(place((*at, "sizes", index)), str(size), takes)])
+    return found
+
+
 def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
     if model.channels == 1 and data.channels == 3:
         takes = "a model trained on 3 channels (one of 3 takes 1, repeated; not the other way)"
@@ -187,6 +209,15 @@ def _same_model(features: Facts, clean: Facts, at: tuple[str | int, ...]) -> Non
         got = f"features of length {clean.length} for {clean.classes} classes"
         takes = f"features by the same model, of length {features.length} for {features.classes} classes"
         raise SpecError([Problem(place(at), got, takes)])
+
+
+def _same_task(data: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
+    for what in ("classes", "side", "channels"):
+        own, other = getattr(data, what), getattr(clean, what)
+        if own is not None and other is not None and own != other:
+            raise SpecError(
+                [Problem(place(at), f"a set of {what} {other}", f"the set it was made from, of {what} {own}")]
+            )
 
 
 def _part(count: int | None, share: float) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from .fit import Facts
-from .spec.archs import forward_flops
+from .spec.archs import LAYOUTS, forward_flops
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, Fetch, ImportDataset, ImportModel
@@ -39,11 +39,7 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
         case Features():
             return _forward(facts[job.model]) * _images(facts[job.dataset])
         case Transfer():
-            features = facts[job.features]
-            heads = 2 * (1 + len(job.sizes)) + len(job.tune_lr) * len(job.tune_weight_decay)
-            weights = (features.length or 512) * (features.classes or 10)
-            images = (own.train or UNKNOWN_IMAGES) + (features.test or 0)
-            return 6.0 * weights * images * (heads * job.epochs + 100)
+            return _transfer(job, facts, own)
         case Visualize():
             looks = (facts[job.dataset].test or UNKNOWN_IMAGES) + 2 * job.made if job.judge is not None else job.made
             judged = 0.0 if job.judge is None else _forward(facts[job.judge]) * looks
@@ -121,6 +117,26 @@ def _multiclass(setting: Multiclass) -> float:
     passes = sum(3 + (3 * setting.attack_steps if eps > 0 else 0) for eps in setting.eps)
     heads = 2.0 * setting.rank * setting.target_classes * len(setting.eps) * len(setting.n1) * 3
     return 300.0 * (source * passes + heads * (setting.test + sum(setting.n2)))
+
+
+def _transfer(job: Transfer, facts: Mapping[str, Facts], own: Facts) -> float:
+    images, tried = own.train or UNKNOWN_IMAGES, len(job.tune_lr) * len(job.tune_weight_decay)
+    forward = _forward(facts[job.model]) if job.model is not None else 0.0
+    robust = 0.0
+    if job.robust is not None:
+        attacked, attack = sum(eps > 0 for eps in job.robust.eps), job.robust.attack
+        measured = min(job.robust.max_images, own.test or job.robust.max_images)
+        robust = forward * measured * (len(job.robust.eps) + 3 * attacked * attack.steps * attack.restarts)
+    if job.on_features:
+        heads = 2 * (1 + len(job.sizes)) + tried
+        weights = (own.length or 512) * (own.classes or 10)
+        return robust + 6.0 * weights * _images(own) * (heads * job.epochs + 100)
+    # Blocks cost about the same: where a stage halves the side it doubles the channels.
+    blocks = sum(LAYOUTS[own.arch.name].blocks) if own.arch is not None else 1
+    trained = 1.0 if job.regime == "full_network" else min(1.0, job.unfrozen_blocks / blocks)
+    seen = images + sum(job.sizes) + (tried * (1 - job.validation) + 1) * images * (tried > 0)
+    checked = (own.test or 0) * (1 + len(job.sizes) + (tried > 0)) + tried * job.validation * images
+    return robust + forward * job.epochs * ((1 + 2 * trained) * seen + checked)
 
 
 def _forward(model: Facts) -> float:

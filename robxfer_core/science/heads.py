@@ -171,7 +171,7 @@ def _train_group(
     lr = torch.tensor([head.lr for head in heads], device=device).view(-1, 1, 1)
     decay = torch.tensor([head.weight_decay for head in heads], device=device).view(-1, 1, 1)
     if state.group is None:
-        start = torch.stack([_start(head.seed, width, classes) for head in heads]).to(device)
+        start = torch.stack([head_start(head.seed, width, classes) for head in heads]).to(device)
         state.group = Group(start, torch.zeros_like(start))
     group = state.group
     weights, velocity = group.weights, group.velocity
@@ -225,7 +225,7 @@ def _with_ones(x: Tensor) -> Tensor:
     return torch.cat((x, x.new_ones(len(x), 1)), 1)
 
 
-def _start(seed: int, width: int, classes: int) -> Tensor:
+def head_start(seed: int, width: int, classes: int) -> Tensor:
     """torch.nn.Linear's start, uniform within 1/sqrt(r), weights [r, K] and bias as last row; drawn on the CPU."""
     generator = torch.Generator().manual_seed(derive(seed, "head", "start"))
     return (2 * torch.rand(width + 1, classes, generator=generator) - 1) / width**0.5

@@ -1,4 +1,4 @@
-"""Fixed-feature transfer: the representation of every image, and linear heads that learn on it."""
+"""Transfer: the representation of every image, and linear heads that learn on it; `regimes` runs the network."""
 
 import json
 import math
@@ -12,21 +12,20 @@ from torch import Tensor
 
 from robxfer_core.spec.kinds.transfer import Features, Transfer
 
-from . import models
+from . import models, transfer_result
 from .attack import evaluating
 from .data.artifact import load, to_unit
 from .data.subset import per_class, stratified_order, stratified_split
-from .evaluate import packed, share
+from .evaluate import share
 from .heads import Head, Images, State, Trained, train_heads
 from .logistic import asymptote
 from .precision import autocast
+from .regimes import transfer_network, with_head
 from .run import Inputs, Run
 from .seeds import derive
 from .transfer_state import TransferState
 
 BATCH = 256
-RESULT_BYTES = 60 * 1024
-"""Most bytes that the curves may fill of a result.json of 64 KiB."""
 
 
 def features(spec: Features, inputs: Inputs, run: Run) -> dict[str, Any]:
@@ -84,12 +83,15 @@ def _check_finite(represented: Tensor, split: str, first: int) -> None:
 
 
 def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
-    """Learning curves of linear heads on features, a tuned head, and what heads tend to (`logistic.asymptote`).
+    """Learning curves on a new task, a tuned head, and robust accuracy where it is asked for.
 
-    The curves share one learning rate and weight decay: for each training-set size, raw and standardised features. The
-    tuned head's are chosen on a validation part of the training split; no choice sees the test split. Resumes from its
-    checkpoint at the very epoch, bit for bit.
+    Here on features: curves of linear heads, and what heads tend to (`logistic.asymptote`). Where the backbone is run
+    every epoch, `transfer_network` does it. The curves share one learning rate and weight decay: for each training-set
+    size, raw and standardised features. The tuned head's are chosen on a validation part of the training split; no
+    choice sees the test split. Resumes from its checkpoint at the very epoch, bit for bit.
     """
+    if not spec.on_features:
+        return transfer_network(spec, inputs, run)
     found = inputs.one("features")
     about = json.loads((found.path / "result.json").read_text())
     classes: int = about["data"]["classes"]
@@ -99,8 +101,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         kept = per_class(labels, spec.images_per_class, derive(spec.seed, "images_per_class"))
         at = torch.from_numpy(kept).to(run.device)
         train, labels = Images(train.x[at], train.y[at]), labels[kept]
-    sizes = [*sorted(set(spec.sizes) - {len(labels)}), len(labels)]
-    _check(spec, sizes, len(test.y))
+    sizes = transfer_result.training_sizes(spec, len(labels), len(test.y), 2)
     beside = inputs.maybe("clean")
     if beside is not None and json.loads((beside.path / "result.json").read_text())["model"] != about["model"]:
         raise ValueError("clean: features of another model; takes those of the model of `features`")
@@ -114,7 +115,8 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     ]
     fit, held = map(torch.from_numpy, stratified_split(labels, spec.validation, derive(spec.seed, "validation")))
     candidates = [Head(fit, lr, decay, spec.seed) for lr in spec.tune_lr for decay in spec.tune_weight_decay]
-    passes = spec.epochs * (len(sizes) + 2)  # over the curves' sizes, then the candidates, then the best of them
+    # Over the curves' sizes, then the candidates, then the best of them.
+    passes = spec.epochs * (len(sizes) + 2 * bool(candidates))
     state = TransferState() if run.resume is None else TransferState.restore(run.resume, run.device)
 
     def pause() -> None:
@@ -144,57 +146,69 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     for epoch, accuracy in enumerate(learnt[-2].test):
         run.metric("test_accuracy", epoch, accuracy)
     unseen = Images(train.x[held.to(run.device)], train.y[held.to(run.device)])
-    # A candidate that diverges is none to choose, but no reason to give up the others.
-    candidates_learnt = learn(candidates, unseen, len(sizes), state.candidates)
-    tried = [head.test[-1] if _learnt(head) else 0.0 for head in candidates_learnt]
-    best = max(range(len(tried)), key=tried.__getitem__)
-    chosen = candidates[best]
-    whole = [Head(order, chosen.lr, chosen.weight_decay, spec.seed)]
-    (tuned,) = learn(whole, test, len(sizes) + 1, state.best)
-    _check_losses(whole, [tuned])
+    chosen = None
+    if candidates:
+        # A candidate that diverges is none to choose, but no reason to give up the others.
+        candidates_learnt = learn(candidates, unseen, len(sizes), state.candidates)
+        tried = [head.test[-1] if _learnt(head) else 0.0 for head in candidates_learnt]
+        best = max(range(len(tried)), key=tried.__getitem__)
+        whole = [Head(order, candidates[best].lr, candidates[best].weight_decay, spec.seed)]
+        (tuned,) = learn(whole, test, len(sizes) + 1, state.best)
+        _check_losses(whole, [tuned])
+        table = [(head.lr, head.weight_decay, accuracy) for head, accuracy in zip(candidates, tried, strict=True)]
+        chosen = transfer_result.tuned(best, table, tuned.correct_last, test.y)
     parts = fit.to(run.device), held.to(run.device)
     for name in ("raw", "standardised"):
         if name not in state.asymptote:
             state.asymptote[name] = _asymptote(train, test, *parts, classes, name == "standardised", pause)
+    robust = _robust(spec, inputs, run, about, learnt[-2], state, pause) if spec.robust is not None else None
     return {
         "model": about["model"],
         "data": about["data"],
         "features_key": found.key,
-        "curves": [_curve(head, trained, clean) for head, trained in zip(curves, learnt, strict=True)],
+        "regime": spec.regime,
+        "unfrozen_blocks": 0,
+        "curves": [_curve(head, each, test.y, clean) for head, each in zip(curves, learnt, strict=True)],
         "asymptote": state.asymptote,
-        "tuned": {
-            "best": {"lr": chosen.lr, "weight_decay": chosen.weight_decay},
-            "validation": _short(tried[best]),
-            "test": _short(tuned.test[-1]),
-            "correct": packed(tuned.correct_last),
-            "table": [
-                {"lr": head.lr, "weight_decay": head.weight_decay, "validation": _short(accuracy)}
-                for head, accuracy in zip(candidates, tried, strict=True)
-            ],
-        },
+        "tuned": chosen,
+        "robust": robust,
         "seed": spec.seed,
     }
+
+
+def _robust(
+    spec: Transfer,
+    inputs: Inputs,
+    run: Run,
+    about: dict[str, Any],
+    head: Trained,
+    state: TransferState,
+    pause: Callable[[], None],
+) -> dict[str, Any]:
+    """Robust accuracy of the network whose head was learnt on features."""
+    assert spec.robust is not None
+    source, test = inputs.one("model").path, load(inputs.one("dataset").path, "test")
+    if models.read_card(source).model_dump(mode="json") != about["model"]:
+        raise ValueError("model: another than that of `features`; takes the model they were made by")
+    if (test.name, test.variant, len(test.y)) != tuple(about["data"][name] for name in ("name", "variant", "n_test")):
+        raise ValueError("dataset: another than that of `features`; takes the set they were made of")
+    network = with_head(models.load(source), head.weight, head.bias).to(run.device)
+
+    def progress(images: int) -> None:
+        assert spec.robust is not None
+        run.progress(images, min(spec.robust.max_images, len(test.y)) * len(spec.robust.eps), "attacked images")
+        pause()
+
+    how = {"seed": spec.seed, "precision": spec.precision}
+    return transfer_result.measure_robust(
+        spec.robust, network, test.x, test.y, state.attacked, **how, progress=progress
+    )
 
 
 def _read(folder: Path, split: str, device: str) -> Images:
     x, y = (np.load(folder / f"{split}_{part}.npy", allow_pickle=False) for part in "xy")
     _check_finite(torch.from_numpy(x), split, 0)
     return Images(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))
-
-
-def _check(spec: Transfer, sizes: list[int], n_test: int) -> None:
-    n = sizes[-1]
-    if max(sizes) > n:
-        raise ValueError(f"sizes: got {max(sizes)}; takes at most {n}, the images of the training split")
-    if not 0 < round(spec.validation * n) < n:
-        raise ValueError(f"validation: {spec.validation:g} of {n} training images leaves a part without images")
-    outcomes = math.ceil(n_test / 8) * 4 / 3
-    room = 2 * len(sizes) * (2 * spec.epochs * 9 + 2 * outcomes) + outcomes
-    if room > RESULT_BYTES:
-        raise ValueError(
-            f"{2 * len(sizes)} curves of {spec.epochs} epochs on {n_test} test images take about {room:.0f} bytes of a "
-            f"result, which has room for {RESULT_BYTES}; take fewer sizes, epochs or test images"
-        )
 
 
 def _learnt(trained: Trained) -> bool:
@@ -210,23 +224,21 @@ def _check_losses(heads: list[Head], trained: list[Trained]) -> None:
             )
 
 
-def _short(value: float) -> float:
-    return round(value, 6)
-
-
-def _curve(head: Head, trained: Trained, clean: Images | None) -> dict[str, Any]:
-    beside: dict[str, Any] = {}
+def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> dict[str, Any]:
+    beside = None
     if clean is not None:
-        for name, first in (("clean_first", True), ("clean_last", False)):
-            beside[name] = _short(share(trained.predict(clean.x, first=first) == clean.y))
-    return beside | {
-        "n": len(head.images),
-        "standardised": head.standardised,
-        "train_loss": [float(f"{loss:.4g}") for loss in trained.train_loss],
-        "test": [_short(accuracy) for accuracy in trained.test],
-        "correct_first": packed(trained.correct_first),
-        "correct_last": packed(trained.correct_last),
-    }
+        first, last = (share(trained.predict(clean.x, first=early) == clean.y) for early in (True, False))
+        beside = first, last
+    return transfer_result.curve(
+        len(head.images),
+        head.standardised,
+        trained.train_loss,
+        trained.test,
+        trained.correct_first,
+        trained.correct_last,
+        y,
+        beside,
+    )
 
 
 def _asymptote(
@@ -240,8 +252,8 @@ def _asymptote(
 ) -> dict[str, Any]:
     found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised, between)
     return {
-        "test": _short(share(found.correct)),
+        "test": transfer_result.short(share(found.correct)),
         "l2": found.l2,
-        "validation": _short(found.validation),
+        "validation": transfer_result.short(found.validation),
         "converged": found.converged,
     }

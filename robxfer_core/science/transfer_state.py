@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .heads import Group, State, Trained
 
@@ -20,18 +21,20 @@ class TransferState:
     best: State = field(default_factory=State)
     asymptote: dict[str, dict[str, Any]] = field(default_factory=dict)
     """As in result.json, for raw and for standardised features."""
+    attacked: list[Tensor] = field(default_factory=list)
+    """Outcomes of the attacks on the network with its new head, for each eps measured."""
 
     def save(self, folder: Path) -> None:
         """Leave the state in a folder."""
         held = {name: _held(getattr(self, name)) for name in ("curves", "candidates", "best")}
-        torch.save({**held, "asymptote": self.asymptote}, folder / FILE)
+        torch.save({**held, "asymptote": self.asymptote, "attacked": self.attacked}, folder / FILE)
 
     @classmethod
     def restore(cls, folder: Path, device: str) -> "TransferState":
         """The state that `save` left, the heads in training on the device."""
         held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
         curves, candidates, best = (_state(held[name], device) for name in ("curves", "candidates", "best"))
-        return cls(curves, candidates, best, held["asymptote"])
+        return cls(curves, candidates, best, held["asymptote"], held["attacked"])
 
 
 def _held(state: State) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robxfer_core.science.heads import Head, Images, Trained, _start, moments, train_heads
+from robxfer_core.science.heads import Head, Images, Trained, head_start, moments, train_heads
 from robxfer_core.science.schedule import rate
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Schedule
@@ -31,7 +31,7 @@ def naive(
         mean, deviation = x.mean(0), x.std(0, correction=0)
         x, test = (x - mean) / deviation, (test - mean) / deviation
     model = nn.Linear(x.shape[1], CLASSES)
-    start = _start(head.seed, x.shape[1], CLASSES)
+    start = head_start(head.seed, x.shape[1], CLASSES)
     model.load_state_dict({"weight": start[:-1].T, "bias": start[-1]})
     optimizer = torch.optim.SGD(model.parameters(), lr=head.lr, momentum=momentum, weight_decay=head.weight_decay)
     losses, predicted = [], []

@@ -64,7 +64,22 @@ def simulate(ended: Ended) -> None:
     assert {row["nearer"] for row in multiclass["slopes"] if row["of"] != "excess"} == {"du"}
 
 
-CHECKS: dict[str, Callable[[Ended], None]] = {"inversion": inversion, "simulate": simulate}
+def full_network(ended: Ended) -> None:
+    fixed, full = ended.report("gap.fixed-feature"), ended.report("gap.full-network")
+    assert (fixed["regime"], full["regime"]) == ("fixed_feature", "full_network")
+    for frozen, tuned in zip(fixed["arms"][0]["levels"], full["arms"][0]["levels"], strict=True):
+        assert tuned["accuracy"]["mean"] > max(frozen["accuracy"]["mean"], 0.8)
+        for level in (frozen, tuned):
+            assert level["robust"]["0"]["mean"] == pytest.approx(level["accuracy"]["mean"], abs=1e-5)
+            assert level["robust"]["0.5"]["mean"] < level["robust"]["0"]["mean"]
+    assert all(arm["random_init"] for report in (fixed, full) for arm in report["arms"])
+
+
+CHECKS: dict[str, Callable[[Ended], None]] = {
+    "full_network": full_network,
+    "inversion": inversion,
+    "simulate": simulate,
+}
 """What an example's results must say, by its file."""
 
 

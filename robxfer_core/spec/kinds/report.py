@@ -7,6 +7,8 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs, Strict
 from robxfer_core.spec.job import MADE_SETS, REPORT, Job
 
+from .transfer import Regime
+
 
 class Arm(Strict):
     """One panel of a transfer-gap report: a variant of a target, with the heads trained on it."""
@@ -36,6 +38,8 @@ class Report(Job):
     kind: Literal["report"] = "report"
     title: str = Field(min_length=1, max_length=120)
     """Of the report."""
+    regime: Regime = "fixed_feature"
+    """Of its transfers: how the report names them, and its floor (a frozen random network, or one from scratch)."""
     sources: Refs
     """Evaluations of the source models at every level of the family."""
     arms: list[Arm] = Field(min_length=1, max_length=100)

@@ -4,18 +4,22 @@ and to its antirobust variant, with the control arms. It expands to jobs; nothin
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Attack, Seed
 from robxfer_core.spec.kinds.data import Dataset, RaiseEps
 from robxfer_core.spec.kinds.models import Training
-from robxfer_core.spec.kinds.transfer import Heads
+from robxfer_core.spec.kinds.transfer import FineTuning, Heads, Preset, Regime, RobustTransfer
 
 from .graph import Graph, Place, dataset_params, plain, slug
 
 Eps = Annotated[float, Field(ge=0, le=1000)]
 Control = Literal["relabel_only", "noise", "robust_generator"]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class Source(Strict):
@@ -76,6 +80,8 @@ class Target(Strict):
     """Left out: the study's."""
     heads: Heads | None = None
     """Left out: the study's."""
+    fine_tuning: FineTuning | None = None
+    """Left out: the study's."""
 
 
 class TransferGap(Strict):
@@ -100,8 +106,18 @@ class TransferGap(Strict):
     """How target images are moved."""
     controls: list[Control] = ["relabel_only", "noise", "robust_generator"]
     """Control arms that run beside the antirobust variant."""
+    regime: Annotated[list[Regime], BeforeValidator(_as_list)] = Field(
+        default=["fixed_feature"], min_length=1, max_length=2
+    )
+    """One or both; each has a report of its own. The `random_init` arm of full_network is training from scratch."""
+    preset: Preset = "clean"
+    """How images reach the network (see `transfer`). `salman2020` runs it every epoch in both regimes."""
     heads: Heads = Heads()
-    """How linear heads are trained."""
+    """How linear heads are trained, regime fixed_feature."""
+    fine_tuning: FineTuning = FineTuning()
+    """How whole networks are trained, regime full_network."""
+    robust_transfer: RobustTransfer | None = None
+    """Also measure robust accuracy after transfer, on the variant's own test split; off by default."""
     evaluation: Attack = Attack(steps=20)
     """The attack on the source models' test images at every level."""
     evaluation_images: int = Field(default=1000, ge=1)
@@ -115,7 +131,12 @@ class TransferGap(Strict):
     def _consistent(self) -> Self:
         if 0.0 not in self.levels:
             raise ValueError(f"levels with 0, the standard model, among them, not {self.levels}")
-        for name, values in (("levels", self.levels), ("seeds", self.seeds), ("controls", self.controls)):
+        for name, values in (
+            ("levels", self.levels),
+            ("seeds", self.seeds),
+            ("controls", self.controls),
+            ("regime", self.regime),
+        ):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} without repetition, not {values}")
         slugs = [slug(target.label) for target in self.targets]
@@ -130,7 +151,7 @@ class TransferGap(Strict):
 
 def expand(graph: Graph, study: TransferGap) -> None:
     """Add the study's jobs."""
-    add, name = graph.add, graph.study
+    add = graph.add
     training = plain(study.source.training)
     source_data = add(("source", "dataset"), "source-data", "dataset", **dataset_params(study.source.dataset))
     source = add(
@@ -158,31 +179,59 @@ def expand(graph: Graph, study: TransferGap) -> None:
         ("source", "training"), "random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds}
     )
 
-    arms = []
+    models = {"": source, "random-init-": random_init}
+    arms: dict[Regime, list[dict[str, Any]]] = {regime: [] for regime in study.regime}
     for index, target in enumerate(study.targets):
-        at = slug(target.label)
-        heads = plain(target.heads or study.heads)
-        where: Place = ("targets", index, "heads") if target.heads else ("heads",)
         for variant, data, made in _variants(graph, study, index, source):
-            transfers = []
-            for family, model in (("", source), ("random-init-", random_init)):
-                features = add(
-                    ("targets", index), f"{at}.{variant}.{family}features", "features", model=model, dataset=data
-                )
-                clean = None if variant == "standard" else f"{name}.{at}.standard.{family}features"
-                job = f"{at}.{variant}.{family}transfer"
-                transfers.append(add(where, job, "transfer", features=features, clean=clean, seed="$seed", **heads))
-            arms.append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
-    add(
-        (),
-        "report",
-        "report",
-        title=study.title,
-        sources=[accuracy],
-        arms=arms,
-        margin=study.margin,
-        min_fooling=study.min_fooling,
-    )
+            for regime in study.regime:
+                transfers = _transfers(graph, study, index, regime, variant, data, models)
+                arms[regime].append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
+    for regime in study.regime:
+        several = len(study.regime) > 1
+        add(
+            (),
+            f"{_words(regime)}.report" if several else "report",
+            "report",
+            title=f"{study.title[:100]}, {_words(regime)}" if several else study.title,
+            regime=regime,
+            sources=[accuracy],
+            arms=arms[regime],
+            margin=study.margin,
+            min_fooling=study.min_fooling,
+        )
+
+
+def _words(regime: Regime) -> str:
+    return regime.replace("_", "-")
+
+
+def _transfers(
+    graph: Graph, study: TransferGap, index: int, regime: Regime, variant: str, data: str, models: dict[str, str]
+) -> list[str]:
+    """The transfers of one variant of a target in one regime, from the family and from the random networks."""
+    target, names = study.targets[index], []
+    at, field = slug(target.label), "heads" if regime == "fixed_feature" else "fine_tuning"
+    own = getattr(target, field)
+    how = plain(own or getattr(study, field)) | {"seed": "$seed"}
+    where: Place = ("targets", index, field) if own else (field,)
+    if study.robust_transfer is not None:
+        how["robust"] = plain(study.robust_transfer)
+    on_features = regime == "fixed_feature" and study.preset == "clean"
+    for family, model in models.items():
+        if on_features:
+            features = graph.add(
+                ("targets", index), f"{at}.{variant}.{family}features", "features", model=model, dataset=data
+            )
+            clean = None if variant == "standard" else f"{graph.study}.{at}.standard.{family}features"
+            taken: dict[str, Any] = {"features": features, "clean": clean}
+            if study.robust_transfer is not None:
+                taken |= {"model": model, "dataset": data}
+        else:
+            clean = None if variant == "standard" else f"{graph.study}.{at}.data"
+            taken = {"model": model, "dataset": data, "clean_dataset": clean, "preset": study.preset, "regime": regime}
+        job = "transfer" if regime == "fixed_feature" else "full-network"
+        names.append(graph.add(where, f"{at}.{variant}.{family}{job}", "transfer", **taken, **how))
+    return names
 
 
 def _variants(graph: Graph, study: TransferGap, index: int, source: str) -> list[tuple[str, str, list[str]]]:

@@ -27,12 +27,13 @@ def report(spec: Report, inputs: Inputs, run: Run) -> dict[str, Any]:
     run.progress(1, 4, "parts")
     write_results(study, run.out / "results.parquet")
     run.progress(2, 4, "parts")
-    main = figure.draw(summary["arms"], summary["verdicts"])
-    controls = figure.draw(summary["arms"], summary["verdicts"], figure.CONTROLS)
+    floor = figure.FLOORS[spec.regime]
+    main = figure.draw(summary["arms"], summary["verdicts"], floor=floor)
+    controls = figure.draw(summary["arms"], summary["verdicts"], figure.CONTROLS, floor=floor)
     if main is None:  # a report of control arms alone
         main, controls = controls, None
     assert main is not None  # a report has an arm
-    again = figure.draw(summary["arms"], [], standardised=True)
+    again = figure.draw(summary["arms"], [], standardised=True, floor=floor)
     drawn = svg(main)
     beside = (svg(each) if each else None for each in (again, controls))
     (run.out / "figure3.png").write_bytes(png(main))

@@ -62,7 +62,12 @@ class Head:
     """Test accuracy of the second-order solve on the whole split with these features."""
     converged: bool
     """Whether that solve did."""
-    tuned: dict[str, Any]
+    mean_per_class: float | None
+    """Mean over classes of the accuracy after the last epoch."""
+    robust: dict[float, float]
+    """Accuracy under attack after the last epoch, by eps of the attack; of the raw head on the whole split, where
+    it was measured."""
+    tuned: dict[str, Any] | None
     data: dict[str, Any]
     key: str
     """Of the transfer's job."""
@@ -227,7 +232,10 @@ def _panel(arm: Arm, inputs: Inputs, index: int) -> Panel:
 
 def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
     model, data = result["model"], result["data"]
+    whole = max(curve["n"] for curve in result["curves"])
+    robust = (result.get("robust") or {}).get("accuracy", {})
     for curve in result["curves"]:
+        attacked = robust if (curve["n"], curve["standardised"]) == (whole, False) else {}
         standardised = curve["standardised"]
         asymptote = result["asymptote"].get("standardised" if standardised else "raw")
         yield Head(
@@ -243,6 +251,8 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
             clean_last=curve.get("clean_last"),
             asymptote=asymptote["test"] if asymptote else None,
             converged=asymptote["converged"] if asymptote else True,
+            mean_per_class=curve.get("mean_per_class"),
+            robust={float(eps): accuracy for eps, accuracy in attacked.items()},
             tuned=result["tuned"],
             data=data,
             key=key,

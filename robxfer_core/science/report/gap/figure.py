@@ -25,6 +25,8 @@ ROWS = {
 }
 FIGURE3, CONTROLS = ("standard", "antirobust"), ("robust_generator", "noise", "relabel_only")
 GREY, DASHED = "#737373", (0, (3, 1.5))  # random networks
+FLOORS = {"fixed_feature": "random network", "full_network": "from scratch"}
+"""What the `random_init` arm is called: its networks are frozen, or trained like the others."""
 VERDICT_COLOUR = {"helps": "#0b6e4f", "hinders": "#b3261e", "mixed": "#7a4a00"}
 
 
@@ -34,12 +36,13 @@ def draw(
     variants: Sequence[str] = FIGURE3,
     *,
     standardised: bool = False,
+    floor: str = FLOORS["fixed_feature"],
 ) -> Figure | None:
     """The grid of the report's arms: targets across, variants down, one scale a target; None where no
     arm is of these variants and has curves on these features (raw or standardised).
 
     Takes `arms` and `verdicts` of report.json. A line is the mean over seeds at one level, its band the t interval over
-    seeds; the dashed grey line is the frozen random network.
+    seeds; the dashed grey line, called `floor`, is that of the networks at their random start.
     """
     wanted = [arm for arm in arms if arm["variant"] in variants and _shown(arm, standardised)]
     if not wanted:
@@ -63,13 +66,13 @@ def draw(
                 if arm is None:
                     axes.set_axis_off()
                     continue
-                _panel(axes, _shown(arm, standardised), arm["chance"], colours)
+                _panel(axes, _shown(arm, standardised), arm["chance"], colours, floor)
                 _title(axes, target if i == 0 else "", words.get((target, variant), ""), columns)
                 axes.tick_params(labelbottom=i == len(rows) - 1)
             grid[i, 0].set_ylabel(f"{ROWS[variant]}\ntest accuracy (%)")
         for axes in grid[-1]:
             axes.set_xlabel("epoch")
-        _legend(figure, grid, levels, colours)
+        _legend(figure, grid, levels, colours, floor)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is done; both files show the same
     return figure
@@ -82,14 +85,18 @@ def _shown(arm: Arm, standardised: bool) -> list[Mapping[str, Any]]:
 
 
 def _panel(
-    axes: Axes, lines: Sequence[Mapping[str, Any]], chance: Mapping[str, Any] | None, colours: Mapping[float, str]
+    axes: Axes,
+    lines: Sequence[Mapping[str, Any]],
+    chance: Mapping[str, Any] | None,
+    colours: Mapping[float, str],
+    floor: str,
 ) -> None:
     for line in lines:
         random = line["eps"] is None
         colour = GREY if random else colours[line["eps"]]
         epochs = np.arange(1, len(line["mean"]) + 1)
         mark = {"marker": "o", "markersize": 3} if len(epochs) == 1 else {}
-        style: Any = {"ls": DASHED, "label": "random network"} if random else {}
+        style: Any = {"ls": DASHED, "label": floor} if random else {}
         axes.plot(epochs, 100 * np.array(line["mean"]), color=colour, **style, **mark)
         if line["low"] is not None:
             low, high = (np.clip(100 * np.array(line[end]), 0, 100) for end in ("low", "high"))
@@ -120,10 +127,10 @@ def _title(axes: Axes, target: str, verdict: str, columns: int) -> None:
         )
 
 
-def _legend(figure: Figure, grid: Any, levels: Sequence[float], colours: Mapping[float, str]) -> None:
+def _legend(figure: Figure, grid: Any, levels: Sequence[float], colours: Mapping[float, str], floor: str) -> None:
     handles = [Line2D([], [], color=colours[eps], label=f"{eps:g}") for eps in levels]
-    if any(line.get_label() == "random network" for axes in grid.flat for line in axes.lines):
-        handles.append(Line2D([], [], color=GREY, ls=DASHED, label="random network"))
+    if any(line.get_label() == floor for axes in grid.flat for line in axes.lines):
+        handles.append(Line2D([], [], color=GREY, ls=DASHED, label=floor))
     figure.legend(
         handles=handles,
         title="source trained at eps",

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from robxfer_core.science.report import words
 from robxfer_core.science.report.page import inline, style
 
-from .figure import ROWS
+from .figure import FLOORS, ROWS
 
 
 def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None, controls: bytes | None) -> str:
@@ -20,8 +20,9 @@ def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    floor = FLOORS[summary["regime"]]
     environment.filters |= {
-        "eps": lambda eps: "random network" if eps is None else words.eps_text(eps),
+        "eps": lambda eps: floor if eps is None else words.eps_text(eps),
         "percent": words.percent,
         "accuracy": lambda band: words.accuracy(band) if band else "-",
         "points": lambda band: words.points(band) if band else "-",
@@ -34,6 +35,7 @@ def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None,
     }
     return environment.get_template("report.html").render(
         report=summary,
+        floor=floor,
         style=style(),
         figure3=inline(figure3),
         standardised=inline(standardised) if standardised else None,

@@ -38,12 +38,15 @@ def summarise(spec: Report, study: Study) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "title": spec.title,
+        "regime": spec.regime,
         "settings": {
             "margin": spec.margin,
             "confidence": spec.confidence,
             "min_fooling": spec.min_fooling,
             "norm": study.norm,
-            "endpoint": "test accuracy at the last epoch, whole training split, raw features, variant's own split",
+            "endpoint": "test accuracy at the last epoch, whole training split, raw features, variant's own split"
+            if spec.regime == "fixed_feature"
+            else "test accuracy at the last epoch, whole training split, variant's own split",
         },
         "levels": sorted({eps for panel in study.panels for eps in panel.eps}),
         "seeds": sorted({seed for panel in study.panels for seed in panel.seeds}),
@@ -166,12 +169,22 @@ def _levels(panel: Panel, main: Curves, verdict: Verdict, alpha: float) -> list[
     rows = []
     for i, (eps, heads) in enumerate(zip(panel.eps, panel.family(), strict=True)):
         row = {"eps": eps, "accuracy": bounds(_at(last, i), alpha), "first": bounds(_at(first, i), alpha)}
-        row |= _clean(heads, alpha)
+        row |= _clean(heads, alpha) | _after_transfer(heads, alpha)
         row["by_seed"] = main.last[i].mean(-1).tolist()
         row["difference"] = _band(d_last.mean, verdict, i - 1) if i else None
         row["first_difference"] = bounds(_at(d_first, i - 1), alpha, len(panel.eps) - 1) if i else None
         rows.append(row)
     return rows
+
+
+def _after_transfer(heads: Sequence[Head], alpha: float) -> dict[str, Any]:
+    """Mean per-class accuracy and robust accuracy (by eps of the attack), over seeds; where they were measured."""
+    classes = [head.mean_per_class for head in heads if head.mean_per_class is not None]
+    attacks = sorted(set.intersection(*(set(head.robust) for head in heads)))
+    return {
+        "mean_per_class": bounds(over_seeds(classes), alpha) if len(classes) == len(heads) else None,
+        "robust": {f"{at:g}": bounds(over_seeds([head.robust[at] for head in heads]), alpha) for at in attacks},
+    }
 
 
 def advantages(eps: Sequence[float], curves: Curves, alpha: float) -> list[dict[str, Any]]:
@@ -231,15 +244,18 @@ def _endpoint(head: Head, panel: Panel) -> bool:
 
 def _tuned(panel: Panel, alpha: float) -> list[dict[str, Any]]:
     rows = []
-    for eps, heads in zip(panel.eps, panel.family(), strict=True):
-        chosen = Counter((h.tuned["best"]["lr"], h.tuned["best"]["weight_decay"]) for h in heads)
+    for eps, family in zip(panel.eps, panel.family(), strict=True):
+        heads = [head.tuned for head in family if head.tuned is not None]
+        if not heads:  # none was asked for
+            return []
+        chosen = Counter((tuned["best"]["lr"], tuned["best"]["weight_decay"]) for tuned in heads)
         rows.append(
             {
                 "eps": eps,
-                "test": bounds(over_seeds([h.tuned["test"] for h in heads]), alpha),
-                "validation": bounds(over_seeds([h.tuned["validation"] for h in heads]), alpha),
+                "test": bounds(over_seeds([tuned["test"] for tuned in heads]), alpha),
+                "validation": bounds(over_seeds([tuned["validation"] for tuned in heads]), alpha),
                 "chosen": [{"lr": lr, "weight_decay": wd, "seeds": n} for (lr, wd), n in sorted(chosen.items())],
-                "at_edge": sum(_at_edge(h.tuned) for h in heads),
+                "at_edge": sum(map(_at_edge, heads)),
             }
         )
     return rows

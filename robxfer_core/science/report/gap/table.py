@@ -22,7 +22,9 @@ SCHEMA = pa.schema(
         ("standardised", pa.bool_()),
         ("epoch", pa.int32()),  # from 1
         ("accuracy", pa.float64()),
-        ("robust_accuracy", pa.float64()),  # after transfer; null where it was not measured
+        ("robust_accuracy", pa.float64()),  # after transfer, last epoch; null where it was not measured
+        ("robust_eps", pa.float64()),  # of that attack: the smallest eps above 0 that was asked for
+        ("mean_per_class", pa.float64()),  # mean over classes of the accuracy, last epoch
     ]
 )
 
@@ -37,7 +39,9 @@ def _rows(study: Study) -> Iterator[dict[str, Any]]:
     sources = {(source.eps, source.seed): source.key for source in study.sources}
     for panel in study.panels:
         for head in sorted(panel.heads, key=lambda h: (h.random, h.eps, h.seed, h.n, h.standardised)):
+            robust = min(((eps, accuracy) for eps, accuracy in head.robust.items() if eps > 0), default=(None, None))
             for epoch, accuracy in enumerate(head.test.tolist(), 1):
+                last = epoch == head.test.size
                 yield {
                     "source_key": None if head.random else sources.get((head.eps, head.seed)),
                     "job_key": head.key,
@@ -50,5 +54,7 @@ def _rows(study: Study) -> Iterator[dict[str, Any]]:
                     "standardised": head.standardised,
                     "epoch": epoch,
                     "accuracy": accuracy,
-                    "robust_accuracy": None,
+                    "robust_accuracy": robust[1] if last else None,
+                    "robust_eps": robust[0] if last else None,
+                    "mean_per_class": head.mean_per_class if last else None,
                 }

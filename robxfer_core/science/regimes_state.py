@@ -1,0 +1,69 @@
+"""What an interrupted transfer that runs the network goes on from, and its way to disk and back."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .train_state import State
+
+FILE = "transfer_state.pt"
+
+
+@dataclass
+class Record:
+    """A training by its epochs, as far as it is."""
+
+    train_loss: list[float] = field(default_factory=list)
+    """For each epoch, the mean cross-entropy of its images, each before its step."""
+    test: list[float] = field(default_factory=list)
+    """Accuracy after each epoch on the images it is scored on."""
+    beside: list[float] = field(default_factory=list)
+    """Accuracy on the images beside them after the first and the last epoch."""
+    correct_first: Tensor = field(default_factory=lambda: torch.empty(0))
+    """bool [m]: which of the images it is scored on are right after the first epoch."""
+    correct_last: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def finite(self) -> bool:
+        """Whether it has not diverged."""
+        return not self.train_loss or math.isfinite(self.train_loss[-1])
+
+
+@dataclass
+class RegimesState:
+    """The trainings that are done, and the one under way. There is no random state: seeds follow."""
+
+    done: list[Record] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    """Of the training under way."""
+    outcomes: list[Tensor] = field(default_factory=list)
+    """Of the attacks on the main network, for each eps measured."""
+    robust: dict[str, Any] | None = None
+    """As in result.json, once all are."""
+    under_way: bool = False
+    training: State | None = None
+    """The network and its optimiser, while one is under way."""
+
+    def save(self, folder: Path) -> None:
+        """Leave the state in a folder."""
+        held = {
+            "done": [vars(record) for record in self.done],
+            "record": vars(self.record),
+            "outcomes": self.outcomes,
+            "robust": self.robust,
+            "under_way": self.under_way,
+        }
+        torch.save(held, folder / FILE)
+        if self.under_way and self.training is not None:
+            self.training.save(folder)
+
+    @classmethod
+    def restore(cls, folder: Path) -> "RegimesState":
+        """The state that `save` left; its training is restored from the same folder, once it is built."""
+        held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        done = [Record(**record) for record in held["done"]]
+        return cls(done, Record(**held["record"]), held["outcomes"], held["robust"], held["under_way"])

@@ -1,0 +1,127 @@
+"""What a transfer leaves in its result.json, whichever way it was learnt."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robxfer_core.spec.fields import Precision, ThreatModel
+from robxfer_core.spec.kinds.transfer import RobustTransfer, Transfer
+
+from .evaluate import correct, level_name, packed, share
+from .models import Network
+from .seeds import derive
+
+RESULT_BYTES = 60 * 1024
+"""Most bytes that the curves may fill of a result.json of 64 KiB."""
+
+
+def short(value: float) -> float:
+    """An accuracy as it is kept."""
+    return round(value, 6)
+
+
+def training_sizes(spec: Transfer, n: int, n_test: int, curves_a_size: int) -> list[int]:
+    """The training-set sizes that have curves, ascending; the last is all n images.
+
+    Raises ValueError where a size is larger, a part for validation would be empty, or the curves would not fit.
+    """
+    sizes = [*sorted(set(spec.sizes) - {n}), n]
+    if max(sizes) > n:
+        raise ValueError(f"sizes: got {max(sizes)}; takes at most {n}, the images of the training split")
+    if not 0 < round(spec.validation * n) < n:
+        raise ValueError(f"validation: {spec.validation:g} of {n} training images leaves a part without images")
+    curves = curves_a_size * len(sizes)
+    outcomes = math.ceil(n_test / 8) * 4 / 3
+    room = curves * (2 * spec.epochs * 9 + 2 * outcomes) + outcomes
+    if room > RESULT_BYTES:
+        raise ValueError(
+            f"{curves} curves of {spec.epochs} epochs on {n_test} test images take about {room:.0f} bytes of a "
+            f"result, which has room for {RESULT_BYTES}; take fewer sizes, epochs or test images"
+        )
+    return sizes
+
+
+def mean_per_class(right: Tensor, y: Tensor) -> float:
+    """Mean over the classes that have test images of the accuracy on each: what is reported for Caltech-101, flowers,
+    pets and aircraft, whose classes differ in size. right: bool [n]; y: int64 [n], the labels."""
+    y = y.cpu()
+    images = torch.bincount(y)
+    hits = torch.bincount(y, weights=right.cpu().double(), minlength=len(images))
+    there = images > 0
+    return float((hits[there] / images[there]).mean())
+
+
+def curve(
+    n: int,
+    standardised: bool,
+    train_loss: list[float],
+    test: list[float],
+    first: Tensor,
+    last: Tensor,
+    y: Tensor,
+    clean: tuple[float, float] | None,
+) -> dict[str, Any]:
+    """A learning curve. first, last: which test images are right after the first and the last epoch; clean: accuracy
+    then on the images that a constructed set was made from."""
+    beside = {} if clean is None else {"clean_first": short(clean[0]), "clean_last": short(clean[1])}
+    return beside | {
+        "n": n,
+        "standardised": standardised,
+        "train_loss": [float(f"{loss:.4g}") for loss in train_loss],
+        "test": [short(accuracy) for accuracy in test],
+        "mean_per_class": short(mean_per_class(last, y)),
+        "correct_first": packed(first),
+        "correct_last": packed(last),
+    }
+
+
+def tuned(best: int, tried: list[tuple[float, float, float]], last: Tensor, y: Tensor) -> dict[str, Any]:
+    """The tuned table. tried: (lr, weight decay, validation accuracy); last: outcomes of the best on the test split."""
+    table = [{"lr": lr, "weight_decay": decay, "validation": short(accuracy)} for lr, decay, accuracy in tried]
+    return {
+        "best": {"lr": tried[best][0], "weight_decay": tried[best][1]},
+        "validation": short(tried[best][2]),
+        "test": short(share(last)),
+        "mean_per_class": short(mean_per_class(last, y)),
+        "correct": packed(last),
+        "table": table,
+    }
+
+
+def measure_robust(
+    spec: RobustTransfer,
+    network: Network,
+    x: Tensor,
+    y: Tensor,
+    done: list[Tensor],
+    *,
+    seed: int,
+    precision: Precision,
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """Robust accuracy at each eps on the first test images, x as stored. `done` holds the outcomes of the levels that
+    were measured and gets those that were not; `progress` is told the images done of them all."""
+    x, y = x[: spec.max_images], y[: spec.max_images]
+    for eps in spec.eps[len(done) :]:
+        before = len(done) * len(y)
+        done.append(
+            correct(
+                network,
+                x,
+                y,
+                ThreatModel(norm=spec.norm, eps=eps),
+                spec.attack,
+                seed=derive(seed, "attack"),  # the same at every eps: levels are compared on the same draws
+                precision=precision,
+                progress=lambda images, before=before: progress(before + images),
+            )
+        )
+    levels = [level_name(eps) for eps in spec.eps]
+    return {
+        "norm": spec.norm,
+        "n": len(y),
+        "accuracy": {level: short(share(right)) for level, right in zip(levels, done, strict=True)},
+    }
