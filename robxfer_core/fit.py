@@ -11,6 +11,7 @@ from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.imports import Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
+from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
@@ -77,6 +78,8 @@ def facts_of(
             return _transfer(job, known, at)
         case Visualize():
             return _visualize(job, known, at)
+        case Probe():
+            return _probe(job, known, at)
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))
@@ -181,6 +184,29 @@ def _transfer(job: Transfer, known: Mapping[str, Facts], at: tuple[str | int, ..
             takes = f"at most {found.train}, the training images there are"
             raise SpecError([Problem(place((*at, "sizes", index)), str(size), takes)])
     return found
+
+
+def _probe(job: Probe, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+    if job.features is not None:
+        features = known[job.features]
+        if job.measure == "knn" and features.train is not None and max(job.k) > features.train:
+            takes = f"at most {features.train}, the training images there are"
+            raise SpecError([Problem(place((*at, "k")), str(max(job.k)), takes)])
+        return features
+    data, model = known[job.dataset or ""], known[job.model or ""]
+    for field in ("model", "other"):
+        if (ref := getattr(job, field)) is not None:
+            _takes(known[ref], data, (*at, field))
+    if job.components is not None and model.length is not None and job.components > model.length:
+        takes = f"at most {model.length}, the length of the model's representation"
+        raise SpecError([Problem(place((*at, "components")), str(job.components), takes)])
+    for index, ref in enumerate(job.also):
+        other = known[ref]
+        _takes(model, other, (*at, "also", index))
+        if None not in (other.classes, data.classes) and other.classes != data.classes:
+            takes = f"a set of the {data.classes} classes of `dataset`"
+            raise SpecError([Problem(place((*at, "also", index)), f"a set of {other.classes} classes", takes)])
+    return replace(model, train=data.train, test=data.test, side=data.side)
 
 
 def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:

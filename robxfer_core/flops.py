@@ -8,6 +8,7 @@ from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
+from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
@@ -44,6 +45,8 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             looks = (facts[job.dataset].test or UNKNOWN_IMAGES) + 2 * job.made if job.judge is not None else job.made
             judged = 0.0 if job.judge is None else _forward(facts[job.judge]) * looks
             return judged + _forward(facts[job.model]) * (looks + 3 * job.gradient_steps * job.made)
+        case Probe():
+            return _probe(job, facts)
         case Dataset() | ImportDataset() | ControlDataset():
             return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
         case Fetch():
@@ -137,6 +140,27 @@ def _transfer(job: Transfer, facts: Mapping[str, Facts], own: Facts) -> float:
     seen = images + sum(job.sizes) + (tried * (1 - job.validation) + 1) * images * (tried > 0)
     checked = (own.test or 0) * (1 + len(job.sizes) + (tried > 0)) + tried * job.validation * images
     return robust + forward * job.epochs * ((1 + 2 * trained) * seen + checked)
+
+
+def _probe(job: Probe, facts: Mapping[str, Facts]) -> float:
+    if job.features is not None:
+        features = facts[job.features]
+        length = features.length or 512
+        if job.measure == "logme":  # a singular value decomposition
+            return 10.0 * (features.train or UNKNOWN_IMAGES) * length**2
+        return 2.0 * (features.train or UNKNOWN_IMAGES) * (features.test or UNKNOWN_IMAGES) * length
+    model, data = facts[job.model or ""], facts[job.dataset or ""]
+    default = "train" if job.measure == "leep" else "test"
+    whole = (data.train if (job.split or default) == "train" else data.test) or UNKNOWN_IMAGES
+    images = min(whole, job.max_images)
+    if job.measure == "leep":
+        return _forward(model) * images
+    if job.measure == "cka":
+        return (_forward(model) + _forward(facts[job.other or ""])) * images + 8.0 * images * job.batch_size * 512
+    # For each image and component its gradient, and a search in both directions at every eps.
+    pairs = min(images, whole // 2) * (job.components or model.length or 512) * (1 + len(job.also))
+    searches = 2 * len(job.eps) * job.attack.restarts
+    return _forward(model) * (whole + pairs * (3 + searches * (3 * job.attack.steps + 1)))
 
 
 def _forward(model: Facts) -> float:

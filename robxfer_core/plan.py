@@ -153,4 +153,4 @@ def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], 
 def _replace(params: Any, path: list[str], value: Any) -> None:
     for part in path[:-1]:
         params = params[int(part)] if isinstance(params, list) else params[part]
-    params[path[-1]] = value
+    params[int(path[-1]) if isinstance(params, list) else path[-1]] = value

@@ -24,6 +24,7 @@ FUNCTIONS = {
     "features": "transfer:features",
     "transfer": "transfer:transfer",
     "visualize": "visualize.job:visualize",
+    "probe": "probe.measure:probe",
     "report": "report.gap.build:report",
     "simulate": "simulate.job:simulate",
     "simulate_report": "report.simulate.build:report",

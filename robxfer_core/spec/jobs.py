@@ -4,6 +4,7 @@ from .job import Job
 from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .kinds.imports import Fetch, ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
+from .kinds.probe import Probe
 from .kinds.report import Report
 from .kinds.simulate import Simulate, SimulateReport
 from .kinds.transfer import Features, Transfer
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Job]] = {
         Features,
         Transfer,
         Visualize,
+        Probe,
         Report,
         Simulate,
         SimulateReport,

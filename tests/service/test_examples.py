@@ -75,9 +75,28 @@ def full_network(ended: Ended) -> None:
     assert all(arm["random_init"] for report in (fixed, full) for arm in report["arms"])
 
 
+def probe(ended: Ended) -> None:
+    sets = {eps: ended.result(f"usefulness[eps={eps}]")["sets"] for eps in (0, 1)}
+    for eps, (d, antirobust, robust) in sets.items():
+        assert [each["data"]["variant"] for each in (d, antirobust, robust)] == ["standard", "antirobust", "robust"]
+        assert d["rho"] > d["levels"][0]["gamma"] > d["levels"][1]["gamma"]
+        # What a robust network takes for the same is as useful to it; features turn fragile on the antirobust images.
+        assert robust["rho"] > 0.7 * d["rho"] > 0 or eps == 0
+        assert antirobust["levels"][0]["gamma"] < 0 < d["levels"][0]["gamma"]
+    # The paper's section 3: what antirobust images offer, standard features use more than robust ones.
+    assert sets[0][1]["rho"] > sets[1][1]["rho"]
+    assert 0 < ended.result("cka")["cka"] < 1
+    for eps in (0, 1):
+        leep = ended.result(f"leep[eps={eps}]")
+        assert leep["uninformed"] < leep["leep"] < 0
+        assert ended.result(f"knn[eps={eps}]")["accuracy"]["1"] > 0.7
+        assert ended.result(f"logme[eps={eps}]")["converged"]
+
+
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "full_network": full_network,
     "inversion": inversion,
+    "probe": probe,
     "simulate": simulate,
 }
 """What an example's results must say, by its file."""

@@ -1,0 +1,57 @@
+"""Kind `probe`: the door to its measures, and what several of them share."""
+
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from robxfer_core.science import models
+from robxfer_core.science.attack import evaluating
+from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.subset import stratified_order
+from robxfer_core.science.models import Network
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.run import Input, Inputs, Run
+from robxfer_core.science.seeds import derive
+from robxfer_core.spec.fields import Precision
+from robxfer_core.spec.kinds.probe import Probe
+
+BATCH = 256
+
+
+def probe(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+    """The measure that the spec asks for."""
+    # Imported only when used: one measure draws figures, another needs scipy.
+    function = getattr(import_module(f"{__package__}.{spec.measure}"), spec.measure)
+    return {"measure": spec.measure, **function(spec, inputs, run)}
+
+
+def images_of(spec: Probe, inputs: Inputs, default: Literal["train", "test"]) -> tuple[Images, Tensor]:
+    """The split of `dataset` that is measured, and the places [n] of its images: a stratified draw of `max_images`."""
+    data = load(inputs.one("dataset").path, spec.split or default)
+    order = stratified_order(data.y.numpy(), derive(spec.seed, "images"))
+    return data, torch.from_numpy(order[: spec.max_images])
+
+
+def represented(
+    network: Network, x: Tensor, precision: Precision, run: Run, what: str, *, logits: bool = False
+) -> Tensor:
+    """R(x) [n, r], or the logits [n, K], of images as stored; float32 on the CPU. FloatingPointError if not finite."""
+    parts: list[Tensor] = []
+    with evaluating(network), torch.no_grad():
+        for images in x.split(BATCH):
+            with autocast(network.mean.device, precision):
+                found = (network if logits else network.represent)(to_unit(images.to(run.device)))
+            parts.append(found.float().cpu())
+            run.progress(sum(map(len, parts)), len(x), what)
+    whole = torch.cat(parts)
+    if not whole.isfinite().all():
+        image = int((~whole.isfinite().all(1)).nonzero()[0])
+        raise FloatingPointError(f"the network's output of image {image} of {what} is not finite")
+    return whole
+
+
+def model_card(model: Input) -> dict[str, Any]:
+    """What its model.json says, as JSON."""
+    return models.read_card(model.path).model_dump(mode="json")

@@ -1,0 +1,95 @@
+"""How far a component of the representation can be moved inside a ball: projected gradient ascent, batched over
+images, components and directions at once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robxfer_core.science.attack import evaluating
+from robxfer_core.science.models import Network
+from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.threat import ThreatModel, draw, project, steepest
+from robxfer_core.spec.fields import Attack, Precision
+
+
+def reach(
+    network: Network,
+    x: Tensor,
+    component: Tensor,
+    direction: Tensor,
+    *,
+    norm: str,
+    eps: Sequence[float],
+    attack: Attack,
+    seeds: Tensor,
+    precision: Precision = "fp32",
+) -> Tensor:
+    """The largest direction * R(x + delta)[component] met with |delta| <= eps inside the box, float [len(eps), n].
+
+    x           [n, C, H, W] in [0,1]; component, int64 [n], and direction, +1 or -1 [n], are those of each image
+    eps         ascending. The search at one begins at the best point of the one before, which lies in its ball, so what
+                is met never falls with eps; restarts after the first begin at random
+    seeds       int64 [n]: they alone decide the random starts
+
+    PGD finds a lower bound of the maximum. What R(x) itself gives counts too. Raises FloatingPointError for NaN.
+    """
+
+    def objective(images: Tensor) -> Tensor:
+        with autocast(x.device, precision):
+            found = network.represent(images)
+        return direction * found.float().gather(1, component[:, None])[:, 0]
+
+    best, height = x, torch.full((len(x),), -torch.inf, device=x.device)
+    broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    met: list[Tensor] = []
+
+    def keep(moved: Tensor, value: Tensor) -> None:
+        nonlocal best, height, broken
+        better = value > height
+        best = torch.where(better.view(-1, *[1] * (x.dim() - 1)), moved, best)
+        height, broken = torch.where(better, value, height), broken | value.isnan()
+
+    with evaluating(network):
+        for level, radius in enumerate(eps):
+            threat = ThreatModel.model_construct(norm=norm, eps=radius)
+            for restart in range(attack.restarts):
+                moved = best
+                if attack.random_start or restart > 0:
+                    stream = level * attack.restarts + restart
+                    moved = project(threat, x + draw(threat, x, seeds, stream), x)
+                for _ in range(attack.steps):
+                    with torch.enable_grad():
+                        leaf = moved.detach().requires_grad_()
+                        value = objective(leaf)
+                        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+                    keep(moved, value.detach())
+                    moved = project(threat, moved + attack.step(radius) * steepest(norm, gradient), x)
+                with torch.no_grad():
+                    keep(moved, objective(moved))
+            met.append(height)
+    if broken.any():
+        raise FloatingPointError(f"the network gives NaN for {int(broken.sum())} of {len(x)} images of a batch")
+    return torch.stack(met)
+
+
+def values_and_slopes(
+    network: Network, x: Tensor, component: Tensor, *, norm: str, precision: Precision = "fp32"
+) -> tuple[Tensor, Tensor]:
+    """R(x)[component] and the dual norm of its gradient by the pixels, [n] each.
+
+    The dual of l2 is l2, that of linf is l1: eps times it is the most that a linear function moves by.
+    """
+    with evaluating(network), torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        with autocast(x.device, precision):
+            found = network.represent(leaf)
+        value = found.float().gather(1, component[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), torch.linalg.vector_norm(gradient.flatten(1), 2 if norm == "l2" else 1, dim=1)
+
+
+def pair_seeds(seed: int, places: Tensor, component: Tensor, upwards: Tensor) -> Tensor:
+    """A seed for each (image's place, component, direction): int64 [n]."""
+    return image_seeds(seed, (places * 2**20 + component) * 2 + upwards.long())

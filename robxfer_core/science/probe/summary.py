@@ -1,0 +1,185 @@
+"""What usefulness comes to: the features of each set, counted with intervals, and by what they are on D."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .estimate import Estimate, Floats, Standard, mean_usefulness, usefulness
+
+Bools = NDArray[np.bool_]
+GROUPS = ("robustly_useful", "useful_not_robust", "not_useful")
+"""Of features, by what they are on D: gamma > 0; gamma <= 0 though rho is above 0 beyond its interval; the rest."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One data set: its images' classes y [n], and of each component the value and the slope [n, C], and per eps how
+    low and how high it was moved, [E, n, C]."""
+
+    name: str
+    variant: str
+    key: str
+    y: NDArray[np.int64]
+    value: Floats
+    slope: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Features:
+    """All features of one set: estimates [K, C], of gamma and of its first-order check per eps."""
+
+    rho: Estimate
+    gamma: list[Estimate]
+    first_order: list[Floats]
+
+    @cached_property
+    def pairs(self) -> int:
+        """Features that could be measured."""
+        return int(np.isfinite(self.rho.value).sum())
+
+    def largest_eps(self, levels: list[float]) -> Floats:
+        """Of each feature the largest eps measured with gamma > 0; 0 where only rho is; NaN where not even that."""
+        largest = np.where(self.rho.value > 0, 0.0, np.nan)
+        for eps, gamma in zip(levels, self.gamma, strict=True):
+            largest = np.where(gamma.value > 0, eps, largest)
+        return largest
+
+
+def features(part: Measured, standard: Standard, levels: list[float]) -> Features:
+    """rho, gamma at each level, and gamma as a linear function of the same slope would have it."""
+
+    def at(low: Floats, high: Floats) -> Estimate:
+        return usefulness(low, high, part.y, standard)
+
+    linear = [at(part.value - eps * part.slope, part.value + eps * part.slope).value for eps in levels]
+    gamma = [at(low, high) for low, high in zip(part.low, part.high, strict=True)]
+    return Features(at(part.value, part.value), gamma, linear)
+
+
+def groups(found: Features, level: int) -> dict[str, Bools]:
+    """Which features [K, C] are in each of GROUPS at the level."""
+    robust = found.gamma[level].value > 0
+    useful = found.rho.bounds()[0] > 0
+    measurable = np.isfinite(found.rho.value)
+    return dict(zip(GROUPS, (robust, useful & ~robust, measurable & ~useful & ~robust), strict=True))
+
+
+def summarise(sets: list[Measured], standard: Standard, levels: list[float], norm: str) -> dict[str, Any]:
+    """Counts and means of each set as JSON; the first is D, whose groups the means are taken by on all."""
+    found = [features(part, standard, levels) for part in sets]
+    kinds = [groups(found[0], level) for level in range(len(levels))]
+    told = [_set(part, of, standard, levels, kinds) for part, of in zip(sets, found, strict=True)]
+    return {
+        "sets": told,
+        "title": "Usefulness of the components of a representation",
+        "headline": {"text": _headline(told, levels, norm)},
+        "table": _table(told, levels),
+    }
+
+
+def _set(
+    part: Measured, found: Features, standard: Standard, levels: list[float], kinds: list[dict[str, Bools]]
+) -> dict[str, Any]:
+    return {
+        "data": {"name": part.name, "variant": part.variant, "key": part.key},
+        "n": len(part.y),
+        "features": found.pairs,
+        "rho": _mean(found.rho.value),
+        "useful": _count(found, None),
+        "levels": [
+            {
+                "eps": eps,
+                "gamma": _mean(found.gamma[level].value),
+                "first_order": _mean(found.first_order[level]),
+                "robustly_useful": _count(found, level),
+                "useful_not_robust": _count_not_robust(found, level),
+                "by_group_on_d": {
+                    name: _group(part, found, standard, members, level) for name, members in kinds[level].items()
+                },
+            }
+            for level, eps in enumerate(levels)
+        ],
+    }
+
+
+def _count(found: Features, level: int | None) -> dict[str, int]:
+    """How many features have rho (or gamma) > 0; in at least 95 of 100 cases between low and high."""
+    of = found.rho if level is None else found.gamma[level]
+    low, high = of.bounds(2 * max(found.pairs, 1))
+    return {"count": int((of.value > 0).sum()), "low": int((low > 0).sum()), "high": int((high > 0).sum())}
+
+
+def _count_not_robust(found: Features, level: int) -> dict[str, int]:
+    """How many have rho > 0 and gamma <= 0; all the intervals hold together, so the count's does."""
+    rho, gamma = found.rho, found.gamma[level]
+    (low, high), (below, above) = (of.bounds(2 * max(found.pairs, 1)) for of in (rho, gamma))
+    return {
+        "count": int(((rho.value > 0) & (gamma.value <= 0)).sum()),
+        "low": int(((low > 0) & (above <= 0)).sum()),
+        "high": int(((high > 0) & (below <= 0)).sum()),
+    }
+
+
+def _group(part: Measured, found: Features, standard: Standard, members: Bools, level: int) -> dict[str, Any]:
+    value, error = mean_usefulness(part.value, part.y, standard, members)
+    rho = None if np.isnan(value) else {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error}
+    return {"features": int(members.sum()), "rho": rho, "gamma": _mean(found.gamma[level].value[members])}
+
+
+def _mean(values: Floats) -> float | None:
+    """Of those that could be measured; None where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
+
+
+def label(data: dict[str, Any]) -> str:
+    """How a set is called: `cifar10 (antirobust)`."""
+    return f"{data['name']} ({data['variant']})"
+
+
+def _headline(told: list[dict[str, Any]], levels: list[float], norm: str) -> str:
+    d, last = told[0], told[0]["levels"][-1]
+    text = (
+        f"{d['useful']['count']} of {d['features']} features of {label(d['data'])} are useful, "
+        f"{last['robustly_useful']['count']} of them robustly at {norm} eps {levels[-1]:g}"
+    )
+    for other in told[1:]:
+        means = [_text(other["levels"][-1]["by_group_on_d"][name]["rho"]) for name in GROUPS[:2]]
+        text += (
+            f"; on {label(other['data'])} the robustly useful have a mean rho of {means[0]}, the useful but not robust "
+            f"of {means[1]}"
+        )
+    return text
+
+
+def _table(told: list[dict[str, Any]], levels: list[float]) -> dict[str, Any]:
+    rows = [
+        [
+            label(each["data"]),
+            f"{eps:g}",
+            _counted(each["useful"]),
+            _counted(each["levels"][level]["robustly_useful"]),
+            _counted(each["levels"][level]["useful_not_robust"]),
+            *(_text(each["levels"][level]["by_group_on_d"][name]["rho"]) for name in GROUPS[:2]),
+        ]
+        for each in told
+        for level, eps in enumerate(levels)
+    ]
+    columns = [
+        "data set", "eps", "useful", "robustly useful", "useful, not robust",
+        "mean rho of those robustly useful on D", "mean rho of those useful, not robust on D",
+    ]  # fmt: skip
+    return {"columns": columns, "rows": rows}
+
+
+def _counted(count: dict[str, int]) -> str:
+    return f"{count['count']} [{count['low']}, {count['high']}]"
+
+
+def _text(rho: dict[str, float] | None) -> str:
+    return "none" if rho is None else f"{rho['value']:.3f} [{rho['low']:.3f}, {rho['high']:.3f}]"
