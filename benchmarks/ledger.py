@@ -43,7 +43,7 @@ def run() -> Iterator[dict[str, Any]]:
 def _plan() -> Plan:
     def node(name: str, *inputs: str) -> Node:
         refs = tuple(InputRef("dataset", i, each, _key(each)) for i, each in enumerate(inputs))
-        return Node(name, "train", 1, {"name": name}, _key(name), refs, Running(), "model", 1e9)
+        return Node(name, "train", 1, {"name": name}, _key(name), refs, Running(), "model", 1e9, 1e6)
 
     half = (NODES - 1) // 2
     models = [node(f"m{i}", "data") for i in range(half)]

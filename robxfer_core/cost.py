@@ -30,6 +30,10 @@ class Cost:
     """Of one slot, summed over jobs."""
     wall_seconds: float
     """With the slots there are: the larger of seconds / slots and the longest path of the graph."""
+    gpu_seconds: float
+    """Of all GPUs together: of the jobs whose queue is not `cpu`."""
+    bytes: float
+    """That the jobs will leave in the store."""
     slots: int
     basis: str
 
@@ -39,7 +43,7 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
     seconds: dict[str, float] = {}
     finish: dict[str, float] = {}
     by_basis: dict[str, set[str]] = {"measured": set(), "assumed": set()}
-    total = 0.0
+    total = gpu_seconds = size = 0.0
     for node in plan.nodes:
         start = max((finish[ref.key] for ref in node.inputs), default=0.0)
         if node.key not in seconds:
@@ -47,6 +51,8 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
             if basis:
                 by_basis[basis].add(node.kind)
                 total += node.flops
+                size += node.bytes
+                gpu_seconds += spent * node.running.gpus if node.running.queue not in ASSUMED_FLOPS else 0.0
             seconds[node.key] = spent
         finish[node.key] = start + seconds[node.key]
     busy = sum(seconds.values())
@@ -65,6 +71,8 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
         flops=total,
         seconds=busy,
         wall_seconds=max(busy / max(slots, 1), max(finish.values(), default=0.0)),
+        gpu_seconds=gpu_seconds,
+        bytes=size,
         slots=slots,
         basis="; ".join(told) or "everything is done",
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .disk import bytes_left
 from .expand import Member, expand
 from .fit import Facts, facts_of
 from .flops import flops
@@ -48,6 +49,8 @@ class Node:
     running: Running
     artifact: str
     flops: float
+    bytes: float
+    """What it will leave in the store."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], 
         running=running,
         artifact=job.ARTIFACT,
         flops=flops(job, facts, facts[name]),
+        bytes=bytes_left(job, facts[name]),
     )
 
 

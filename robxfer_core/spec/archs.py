@@ -74,6 +74,12 @@ def forward_flops(arch: Arch, channels: int, size: int, classes: int = 10) -> fl
     return 2.0 * macs
 
 
+def weights(arch: Arch, channels: int, classes: int) -> int:
+    """Numbers that the convolutions and the head have: what is left of the multiply-adds where every side is 1."""
+    at_one_pixel = arch.model_copy(update={"input_size": None})
+    return round(forward_flops(at_one_pixel, channels, 1, classes) / 2)
+
+
 def _convolutions(arch: Arch, channels: int, side: int) -> Iterator[int]:
     """Multiply-adds of each convolution, in the order of the pass."""
     layout, width, inside = LAYOUTS[arch.name], base_channels(arch), channels

@@ -58,6 +58,10 @@ class CostView(Wire):
     """Of one device slot working alone; none where there is nothing to go by."""
     wall_seconds: float | None
     """With the slots of the live workers, bounded below by the longest chain of jobs."""
+    gpu_seconds: float = 0.0
+    """Of all GPUs together; jobs of the queue `cpu` take none."""
+    bytes: float = 0.0
+    """What the jobs leave in the store."""
     flops: float
     slots: int
     basis: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from robxfer_core.science.imports import fetch as fetching
 from robxfer_core.science.imports.fetch import Unfetched, check_url
@@ -18,6 +19,7 @@ from robxfer_core.science.run import Inputs, LocalRun, Preempted
 
 DATA = bytes(range(256)) * 20_000  # 5 MB
 SHA = hashlib.sha256(DATA).hexdigest()
+NAMED = {"weights.ckpt": SHA}
 HERE = ("127.0.0.1",)
 
 
@@ -76,7 +78,7 @@ def run_fetch(run: LocalRun, **params: Any) -> LocalRun:
 
 def test_a_file_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
     with serving(breaks=(2_000_000, 1_000_000)) as (base, ranges):
-        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256=SHA)
+        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256=NAMED)
     assert (run.out / "weights.ckpt").read_bytes() == DATA
     assert ranges == [None, "bytes=2000000-", "bytes=3000000-"]
     assert sorted(path.name for path in run.out.iterdir()) == ["result.json", "weights.ckpt"]
@@ -101,9 +103,21 @@ def test_without_a_tag_or_a_sha256_it_begins_again(tmp_path: Path) -> None:
     assert ranges == [None, None]
 
 
+def test_files_of_a_family_are_named_by_eps(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for eps, name in ((0.25, "w_eps0.25"), (3.0, "w_eps3"), (0.0, "w_eps0")):
+        (tmp_path / "models" / name).write_bytes(name.encode())
+        run = LocalRun(tmp_path / name, data_root=tmp_path)
+        compute("fetch", {"file": "w_eps{eps}", "eps": eps}, Inputs({}), run)
+        assert (run.out / name).read_bytes() == name.encode()
+    for wrong in ({"file": "w_eps{eps}"}, {"file": "w", "eps": 1.0}, {"file": "{0.__class__}"}, {"file": "../w"}):
+        with pytest.raises(ValidationError):
+            compute("fetch", wrong, Inputs({}), LocalRun(tmp_path / "wrong"))
+
+
 def test_a_mirror_is_asked_where_the_first_has_nothing(tmp_path: Path) -> None:
     with serving() as (base, _):
-        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}nowhere/", f"{base}a/"], sha256=SHA)
+        run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}nowhere/", f"{base}a/"], sha256=NAMED)
     assert run.lines[0].endswith("404 Not Found")
     assert (run.out / "weights.ckpt").read_bytes() == DATA
 
@@ -112,16 +126,16 @@ def test_a_file_that_is_here_is_taken_and_nobody_asked(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights.ckpt").write_bytes(DATA)
     run = run_fetch(
-        LocalRun(tmp_path / "run", data_root=tmp_path, fetch_hosts=HERE), urls=["http://127.0.0.1:9/"], sha256=SHA
+        LocalRun(tmp_path / "run", data_root=tmp_path, fetch_hosts=HERE), urls=["http://127.0.0.1:9/"], sha256=NAMED
     )
     assert (run.out / "weights.ckpt").read_bytes() == DATA
     with pytest.raises(BadUpload, match=r"models/weights.ckpt: got a file of sha256"):
-        run_fetch(LocalRun(tmp_path / "other", data_root=tmp_path), sha256="0" * 64)
+        run_fetch(LocalRun(tmp_path / "other", data_root=tmp_path), sha256={"weights.ckpt": "0" * 64})
 
 
 def test_another_content_than_the_one_named_is_refused(tmp_path: Path) -> None:
     with serving() as (base, _), pytest.raises(BadUpload, match=f"sha256 {SHA}; takes one of 0000"):
-        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256="0" * 64)
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256={"weights.ckpt": "0" * 64})
     assert not (tmp_path / "out" / "weights.ckpt").exists()
 
 

@@ -217,6 +217,7 @@ def _node(name: str, inputs: Sequence[str], running: Running) -> Node:
         running=running,
         artifact="model",
         flops=1e9,
+        bytes=1e6,
     )
 
 

@@ -37,6 +37,15 @@ def test_published_costs(name: ArchName, size: int, classes: int, gmacs: float) 
     assert archs.forward_flops(Arch(name=name), 3, size, classes) == pytest.approx(2e9 * gmacs, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "published"),
+    # Parameters as torchvision's model pages have them, which count batch norm's too.
+    [("resnet18", 1000, 11_689_512), ("resnet50", 1000, 25_557_032), ("resnext50_32x4d", 1000, 25_028_904)],
+)
+def test_weights_are_the_published_ones(name: ArchName, classes: int, published: int) -> None:
+    assert archs.weights(Arch(name=name, input_size=224), 3, classes) == pytest.approx(published, rel=0.005)
+
+
 def test_cost_is_that_of_the_size_computed_on() -> None:
     fixed = Arch(name="cnn", input_size=16)
     assert archs.forward_flops(fixed, 1, 8) == archs.forward_flops(Arch(name="cnn"), 1, 16)

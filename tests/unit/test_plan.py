@@ -210,3 +210,17 @@ def test_a_generator_may_start_from_the_familys_standard_model_of_its_seed():
     study["generator"]["training"] = {**study["source"]["training"], "arch": {"name": "cnn", "width": 2.0}}
     with pytest.raises(SpecError, match=r"studies.digits.generator.training.init: got cnn of width 0.75"):
         plan(spec)
+
+
+def test_a_cost_tells_gpu_hours_and_bytes():
+    digits = {"kind": "dataset", "name": "digits", "size": 16}
+    net = {"arch": {"name": "resnet18", "input_size": 224}, "epochs": 1}
+    train = {"kind": "train", "dataset": "digits", **net, "run": {"queue": "gpu", "gpus": 2}}
+    made = plan({"name": "x", "jobs": {"digits": digits, "net": train}})
+    cost = estimate(made, set(), {}, slots=1)
+    seconds = next(n.flops for n in made.nodes if n.kind == "train") / (2 * 5e12) + 0.1
+    assert cost.gpu_seconds == pytest.approx(2 * seconds)
+    images, weights = (1348 + 449) * (16 * 16 + 8), 11_170_000 * 4
+    assert cost.bytes == pytest.approx(images + weights, rel=0.01)
+    done = estimate(made, {n.key for n in made.nodes}, {}, slots=1)
+    assert (done.gpu_seconds, done.bytes) == (0, 0)

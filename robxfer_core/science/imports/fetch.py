@@ -64,13 +64,14 @@ def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
     Raises BadUpload for a content that is not the one named or larger than `max_bytes`, a host that the operator does
     not allow; Unfetched where no URL gives it.
     """
-    part = Partial(run.out / f".{spec.file}.part")
-    local = run.data_root / spec.folder / spec.file if run.data_root else None
-    urls = [url + spec.file if url.endswith("/") else url for url in spec.urls]
+    sha256 = spec.sha256.get(spec.name)
+    part = Partial(run.out / f".{spec.name}.part")
+    local = run.data_root / spec.folder / spec.name if run.data_root else None
+    urls = [url + spec.name if url.endswith("/") else url for url in spec.urls]
     for url in urls:
-        check_url(url, run.fetch_hosts, spec.sha256)
+        check_url(url, run.fetch_hosts, sha256)
     if local is not None and local.is_file():
-        source = f"{spec.folder}/{spec.file}"
+        source = f"{spec.folder}/{spec.name}"
         if local.stat().st_size > spec.max_bytes:
             raise BadUpload(source, f"{local.stat().st_size} bytes", f"at most {spec.max_bytes}")
         shutil.copyfile(local, part.path)
@@ -80,13 +81,13 @@ def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
         source = _from_urls(urls, part, spec, run)
     else:
         where = f"{local}" if local else "any folder, since ROBXFER_DATA_ROOT is not set"
-        raise BadUpload("urls", f"none, and there is no {spec.file} in {where}", "a URL, or the file in its folder")
+        raise BadUpload("urls", f"none, and there is no {spec.name} in {where}", "a URL, or the file in its folder")
     found = _sha256(part.path)
-    if spec.sha256 is not None and found != spec.sha256:
-        raise BadUpload(source, f"a file of sha256 {found}", f"one of {spec.sha256}")
-    part.path.rename(run.out / spec.file)
-    run.log(f"{spec.file} from {source}: sha256 {found}")
-    return {"file": spec.file, "source": source, "sha256": found, "bytes": (run.out / spec.file).stat().st_size}
+    if sha256 is not None and found != sha256:
+        raise BadUpload(source, f"a file of sha256 {found}", f"one of {sha256}")
+    part.path.rename(run.out / spec.name)
+    run.log(f"{spec.name} from {source}: sha256 {found}")
+    return {"file": spec.name, "source": source, "sha256": found, "bytes": (run.out / spec.name).stat().st_size}
 
 
 def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
@@ -106,8 +107,9 @@ def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
 def _from_urls(urls: list[str], part: Partial, spec: Fetch, run: Run) -> str:
     """The file of the first URL that gives it whole; the URL."""
     why: list[str] = []
+    sha256 = spec.sha256.get(spec.name)
     for url in urls:
-        if part.url != url and spec.sha256 is None:  # another server's bytes may be of another content
+        if part.url != url and sha256 is None:  # another server's bytes may be of another content
             part.path.unlink(missing_ok=True)
             part.tag = ""
         part.url = url
@@ -128,17 +130,18 @@ def _from_urls(urls: list[str], part: Partial, spec: Fetch, run: Run) -> str:
                 time.sleep(PAUSE_S * 2**idle)
         run.log(f"{url}: {reason}")
         why.append(f"{url}: {reason}")
-    raise Unfetched(f"{spec.file}: " + "; ".join(why) + f"; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
+    raise Unfetched(f"{spec.name}: " + "; ".join(why) + f"; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
 
 
 def _get(url: str, part: Partial, spec: Fetch, run: Run) -> None:
     """Add what is missing of the file. Raises OSError where the answer breaks off, BadUpload where it is too large."""
+    sha256 = spec.sha256.get(spec.name)
     headers = {"User-Agent": "robxfer", "Accept-Encoding": "identity"}
-    if part.size and (part.tag or spec.sha256):
+    if part.size and (part.tag or sha256):
         headers["Range"] = f"bytes={part.size}-"
         if part.tag:
             headers["If-Range"] = part.tag
-    opener = build_opener(_Redirects(lambda target: check_url(target, run.fetch_hosts, spec.sha256)))
+    opener = build_opener(_Redirects(lambda target: check_url(target, run.fetch_hosts, sha256)))
     try:
         answer = opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)
     except HTTPError as error:

@@ -54,16 +54,29 @@ class Fetch(Job):
     ARTIFACT = "file"
 
     kind: Literal["fetch"] = "fetch"
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-    """Its name."""
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\{eps\})?[A-Za-z0-9._-]*$", max_length=128)]
+    """Its name, in which `{eps}` stands for the eps below."""
+    eps: float | None = Field(default=None, ge=0, le=1000)
+    """Of families whose files are named by it: 0.25 is written `0.25`, 3 is written `3`."""
     urls: list[Annotated[str, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)]] = Field(default=[], max_length=10)
     """Where it is published, mirrors after it. One that ends in `/` has the name added."""
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$")] = "models"
     """Under ROBXFER_DATA_ROOT, where the file may lie already."""
-    sha256: Upload | None = None
-    """Of the file. Left out, any content is taken, and the job's log says its sha256, to be written here."""
+    sha256: dict[str, Upload] = Field(default={}, max_length=100)
+    """By the file's name. Where it is not there any content is taken, and the job's log says what to write here."""
     max_bytes: int = Field(default=4 << 30, ge=1, lt=2**53)
     """Most bytes that are taken."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if ("{eps}" in self.file) != (self.eps is not None):
+            raise ValueError("`eps` with a `file` that has {eps} in its name, and only then")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.file if self.eps is None else self.file.format(eps=f"{self.eps:g}")
 
 
 class ImportModel(Job):

@@ -37,6 +37,8 @@ def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost, cata
         cost=CostView(
             seconds=cost.seconds,
             wall_seconds=cost.wall_seconds,
+            gpu_seconds=cost.gpu_seconds,
+            bytes=cost.bytes,
             flops=cost.flops,
             slots=cost.slots,
             basis=cost.basis,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -131,6 +132,8 @@ def plan(view: PlanView, console: Console) -> None:
     cost = view.cost
     seconds = f"{span(cost.wall_seconds)} on {cost.slots} slots ({span(cost.seconds)} of one slot)"
     console.print(f"cost: {cost.flops / 1e12:,.2f} TFLOP, about {seconds}", highlight=False)
+    gpus = f"{cost.gpu_seconds / 3600:,.1f} GPU hours, " if cost.gpu_seconds else ""
+    console.print(f"needs: {gpus}{decimal(round(cost.bytes))} in the store", highlight=False)
     console.print(f"basis: {cost.basis}", highlight=False, soft_wrap=True)
 
 
