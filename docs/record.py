@@ -19,14 +19,14 @@ from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import attempts, experiments, jobs, nodes
 from robxfer_core.spec.experiment import read_spec
 
-FILES = ("report.json", "report.html", "figure3.png", "figure3.svg")
+FILES = ("report.json", "report.html", "figure*.png", "figure*.svg")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "celery", "fastapi", "sqlalchemy")
 
 
 def main(out: Path, data_dir: Path, spec: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copy(out / name, folder / name)
+    for path in (path for name in FILES for path in sorted(out.glob(name))):
+        shutil.copy(path, folder / path.name)
     shutil.copy(spec, folder / "spec.yaml")
     told = {
         "robxfer": __version__,

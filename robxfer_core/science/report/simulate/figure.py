@@ -91,9 +91,10 @@ def _slope(axes: Axes, simulation: Simulation, over: str) -> None:
     for eps, colour in zip(levels, palette(len(levels)), strict=True):
         points = [at[eps, n] for n in x]
         told = {row["of"]: row["slope"] for row in simulation["slopes"] if row["over"] == over and row["eps"] == eps}
-        name = f"eps {eps:g}, " if len(levels) > 1 else ""
-        _band(axes, x, [point["excess"] for point in points], colour, f"{name}excess risk{_told(told, 'excess')}")
-        label = f"{name}{part}'s part{_told(told, part)}"
+        several = len(levels) > 1
+        name = f"eps {eps:g}{_told(told, 'excess')}" if several else f"excess risk{_told(told, 'excess')}"
+        _band(axes, x, [point["excess"] for point in points], colour, name)
+        label = None if several else f"{part}'s part{_told(told, part)}"
         axes.plot(x, [point[part]["mean"] for point in points], "--", color=colour, linewidth=1, label=label)
     first = [at[levels[0], n] for n in x]
     if over == "n2" and first[0]["head_asymptotic"] is not None:
@@ -111,7 +112,7 @@ def _slope(axes: Axes, simulation: Simulation, over: str) -> None:
     axes.set_xlabel(f"{over}, samples of the {'source' if over == 'n1' else 'target'} ({other} {largest})")
     axes.set_ylabel("excess risk")
     axes.margins(x=0.12)
-    axes.legend(frameon=False, fontsize=6.5, loc="lower left")
+    axes.legend(frameon=False, fontsize=6.5, loc="lower left", ncols=1 if len(levels) < 4 else 2)
 
 
 def _sizes(axes: Axes, values: Sequence[float]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from robxfer_core.science.report.page import Table
 
-from .words import BOUND, PART, SWEPT, cells, risk, slope
+from .words import PART, SWEPT, cells, nearness, risk, slope
 
 Simulation = dict[str, Any]
 
@@ -99,7 +99,7 @@ def _slopes(simulation: Simulation) -> list[list[str | None]]:
             (f"eps {row['eps']:g}, " if several else "") + f"{PART[row['of']]} by {row['over']}",
             slope(row["slope"]),
             f"Du {row['bounds']['du']:.2f}, Deng {row['bounds']['deng']:.2f}"
-            + (f": nearer to {BOUND[row['nearer']]}" if row["nearer"] else ""),
+            + (f": {nearness(row)}" if row["nearer"] else ""),
         ]
         for row in simulation["slopes"]
     ]

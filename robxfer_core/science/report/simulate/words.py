@@ -32,6 +32,14 @@ def slope(band: dict[str, Any] | None) -> str:
     return "-" if band is None else f"{band['mean']:.2f} [{band['low']:.2f}, {band['high']:.2f}]"
 
 
+def nearness(row: dict[str, Any]) -> str:
+    """Where a slope lies among those of the bounds: 'nearer to Du's -1'."""
+    if row["slope"]["low"] > max(row["bounds"].values()):
+        return "flatter than both bounds"
+    clearly = "" if row["apart"] else "not clearly "
+    return f"{clearly}nearer to {BOUND[row['nearer']]} {row['bounds'][row['nearer']]:.2g}"
+
+
 def cells(simulation: dict[str, Any]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     """The points of a linear simulation by all they are but eps."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -68,9 +76,7 @@ def _linear(simulation: dict[str, Any]) -> str:
 
 def _multiclass(simulation: dict[str, Any]) -> str:
     told = [
-        f"{PART[row['of']]} falls with {row['over']} at slope {slope(row['slope'])}, "
-        + ("" if row["apart"] else "not clearly ")
-        + f"nearer to {BOUND[row['nearer']]} {row['bounds'][row['nearer']]:g}"
+        f"{PART[row['of']]} has slope {slope(row['slope'])} in {row['over']}, {nearness(row)}"
         for row in simulation["slopes"]
         if row["of"] != "excess" and row["nearer"] and row["eps"] == min(simulation["setting"]["eps"])
     ]
