@@ -48,7 +48,7 @@ def trained(mu: Floats, norm: str, eps: float) -> Floats:
     That is the mean over samples of the loss at the worst perturbation in the ball. l2: mu/|mu| where |mu| > eps, else
     0. linf: mu soft-thresholded by eps, normalised; 0 where nothing is left. eps 0: mu/|mu| (Deng et al. 2021).
     """
-    survives = np.linalg.norm(mu, axis=0) > eps
+    survives = np.linalg.norm(mu, axis=0) > eps * (1 + 1e-12)  # a norm that equals eps but for rounding does not
     left = mu * survives if norm == "l2" else np.sign(mu) * np.maximum(np.abs(mu) - eps, 0)
     lengths = np.linalg.norm(left, axis=0)
     return left / np.where(lengths > 0, lengths, 1)
@@ -124,7 +124,7 @@ def simulate(setting: Linear, point: Point, repeat: int, seed: int) -> list[dict
                 "eps": eps,
                 "excess": float(1 - head @ aligned / np.linalg.norm(head)),
                 "expected": 1 - mean_alignment(length, r, point.n2),
-                "population": float(1 - np.linalg.norm(exact)),
+                "population": max(0.0, float(1 - np.linalg.norm(exact))),
                 "subspace": _lost(kept),
                 "surviving": int((np.linalg.norm(w, axis=0) > 0).sum()),
             }
