@@ -12,23 +12,14 @@ from robxfer_core.spec.kinds.data import Dataset, RaiseEps
 from robxfer_core.spec.kinds.models import Training
 from robxfer_core.spec.kinds.transfer import FineTuning, Heads, Preset, Regime, RobustTransfer
 
+from .family import Eps, Source, add_family, add_random_init
 from .graph import Graph, Place, dataset_params, plain, slug
 
-Eps = Annotated[float, Field(ge=0, le=1000)]
 Control = Literal["relabel_only", "noise", "robust_generator"]
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-class Source(Strict):
-    """What the family is trained on, and how; the study sets eps and seed."""
-
-    dataset: Dataset
-    """The source task."""
-    training: Training
-    """How each model of the family is trained; the study sets eps."""
 
 
 class RobustGenerator(Strict):
@@ -139,6 +130,8 @@ class TransferGap(Strict):
         ):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} without repetition, not {values}")
+        if self.source.published is not None and len(self.seeds) > 1:
+            raise ValueError(f"one seed with a published family, which has one checkpoint a level, not {self.seeds}")
         slugs = [slug(target.label) for target in self.targets]
         if len(set(slugs)) != len(slugs):
             raise ValueError(f"targets whose labels differ in letters or digits, not {[t.label for t in self.targets]}")
@@ -152,37 +145,31 @@ class TransferGap(Strict):
 def expand(graph: Graph, study: TransferGap) -> None:
     """Add the study's jobs."""
     add = graph.add
-    training = plain(study.source.training)
-    source_data = add(("source", "dataset"), "source-data", "dataset", **dataset_params(study.source.dataset))
-    source = add(
-        ("source", "training"),
-        "source",
-        "train",
-        dataset=source_data,
-        **training | {"threat": {"norm": study.norm}},
-        matrix={"threat.eps": study.levels, "seed": study.seeds},
-    )
-    accuracy = add(
-        ("evaluation",),
-        "source-accuracy",
-        "evaluate",
-        model=source,
-        dataset=source_data,
-        norm=study.norm,
-        eps=sorted(study.levels),
-        attack=plain(study.evaluation),
-        max_images=study.evaluation_images,
-        seed="$seed",
-    )
-    start = training | {"epochs": 0, "threat": {"norm": study.norm, "eps": 0.0}}
-    random_init = add(
-        ("source", "training"), "random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds}
-    )
+    source, source_data = add_family(graph, ("source",), study.source, study.norm, study.levels, study.seeds)
+    accuracy = []
+    if source_data is not None:
+        accuracy = [
+            add(
+                ("evaluation",),
+                "source-accuracy",
+                "evaluate",
+                model=source,
+                dataset=source_data,
+                norm=study.norm,
+                eps=sorted(study.levels),
+                attack=plain(study.evaluation),
+                max_images=study.evaluation_images,
+                seed="$seed",
+            )
+        ]
 
-    models = {"": source, "random-init-": random_init}
     arms: dict[Regime, list[dict[str, Any]]] = {regime: [] for regime in study.regime}
+    random_init = "" if source_data is None else _random_init(graph, study, source_data, "random-init")
     for index, target in enumerate(study.targets):
-        for variant, data, made in _variants(graph, study, index, source):
+        variants = _variants(graph, study, index, source)
+        at_random = random_init or _random_init(graph, study, variants[0][1], f"{slug(target.label)}.random-init")
+        models = {"": source, "random-init-": at_random}
+        for variant, data, made in variants:
             for regime in study.regime:
                 transfers = _transfers(graph, study, index, regime, variant, data, models)
                 arms[regime].append({"target": target.label, "variant": variant, "transfers": transfers, "data": made})
@@ -194,11 +181,17 @@ def expand(graph: Graph, study: TransferGap) -> None:
             "report",
             title=f"{study.title[:100]}, {_words(regime)}" if several else study.title,
             regime=regime,
-            sources=[accuracy],
+            sources=accuracy,
             arms=arms[regime],
             margin=study.margin,
             min_fooling=study.min_fooling,
         )
+
+
+def _random_init(graph: Graph, study: TransferGap, data: str, job: str) -> str:
+    """The networks of the random arm; where the family's own data set is not at hand, calibrated on the target's."""
+    place = "training" if study.source.training is not None else "published"
+    return add_random_init(graph, ("source", place), study.source, study.norm, study.seeds, data, job)
 
 
 def _words(regime: Regime) -> str:

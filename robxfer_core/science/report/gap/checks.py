@@ -51,8 +51,8 @@ def check_sources(study: Study, alpha: float) -> dict[str, Any]:
 
 
 def void(panel: Panel, sources: Mapping[str, Any]) -> str | None:
-    """Why the source models void the verdict on a panel, or None."""
-    known = {row["eps"] for row in sources["levels"]}
+    """Why the source models void the verdict on a panel, or None. What others published is taken by their word."""
+    known = {row["eps"] for row in sources["levels"]} | {head.eps for head in panel.heads if head.published}
     reasons = [sources["failed"][eps] for eps in panel.eps if eps in sources["failed"]]
     reasons += [f"the source at eps {eps_text(eps)} was not evaluated" for eps in panel.eps if eps not in known]
     return "; ".join(reasons) or None

@@ -47,6 +47,8 @@ class Head:
     seed: int
     random: bool
     """The source is a network at its random start."""
+    published: bool
+    """Others trained the source."""
     n: int
     standardised: bool
     test: Floats
@@ -177,7 +179,9 @@ def collect(spec: Report, inputs: Inputs) -> Study:
     panels = [_panel(arm, inputs, index) for index, arm in enumerate(spec.arms)]
     _no_doubles("arms", ((panel.target, panel.variant) for panel in panels))
     sources.sort(key=lambda source: (source.eps, source.seed))
-    return Study(tuple(sources), norms.pop() if norms else "l2", tuple(panels))
+    if not norms:  # a family that nobody evaluated here
+        norms.add(_result(inputs.all("arms.0.transfers")[0])["model"]["threat"]["norm"])
+    return Study(tuple(sources), norms.pop(), tuple(panels))
 
 
 def arch_text(arch: Mapping[str, Any]) -> str:
@@ -242,6 +246,7 @@ def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
             eps=float(model["threat"]["eps"]),
             seed=model["seed"],
             random=model["epochs"] == 0,
+            published=model["epochs"] is None,
             n=curve["n"],
             standardised=standardised,
             test=np.asarray(curve["test"], dtype=np.float64),
