@@ -16,6 +16,7 @@ from .spec.kinds.report import Report
 from .spec.kinds.simulate import Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import FEWEST, SMALLEST, Visualize
+from .spec.kinds.which_eps import WhichEpsReport
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ def facts_of(
             return Facts(test=min((n for n in tests if n is not None), default=None))
         case Simulate() | SimulateReport():  # no images
             return Facts()
+        case WhichEpsReport():
+            tests = [known[ref].test for amount in job.amounts for ref in amount.transfers]
+            return Facts(test=min((n for n in tests if n is not None), default=None))
         case _:
             raise TypeError(f"no facts for a {type(job).__name__}")
 
@@ -178,7 +182,11 @@ def _transfer(job: Transfer, known: Mapping[str, Facts], at: tuple[str | int, ..
         if job.clean_dataset is not None:
             _same_task(data, known[job.clean_dataset], (*at, "clean_dataset"))
     if job.images_per_class is not None and found.classes is not None:
-        found = replace(found, train=_least(found.train, job.images_per_class * found.classes))
+        drawn = job.images_per_class * found.classes
+        if found.train is not None and drawn > found.train:
+            takes = f"at most {found.train // found.classes}, the training images there are of a class"
+            raise SpecError([Problem(place((*at, "images_per_class")), str(job.images_per_class), takes)])
+        found = replace(found, train=drawn)
     for index, size in enumerate(job.sizes):
         if found.train is not None and size > found.train:
             takes = f"at most {found.train}, the training images there are"

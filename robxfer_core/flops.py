@@ -13,6 +13,7 @@ from .spec.kinds.report import Report
 from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import Visualize
+from .spec.kinds.which_eps import WhichEpsReport
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
 UNKNOWN_SIDE = 32
@@ -63,6 +64,8 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return job.repeats * one
         case SimulateReport():
             return 1e7 * len(job.simulations)
+        case WhichEpsReport():
+            return 1e7 * sum(len(amount.transfers) for amount in job.amounts)
         case _:
             raise TypeError(f"no cost for a {type(job).__name__}")
 

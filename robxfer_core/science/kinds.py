@@ -28,6 +28,7 @@ FUNCTIONS = {
     "report": "report.gap.build:report",
     "simulate": "simulate.job:simulate",
     "simulate_report": "report.simulate.build:report",
+    "which_eps_report": "report.which_eps.build:report",
 }
 FILES = {
     "dataset": ["dataset.json"],
@@ -42,6 +43,7 @@ FILES = {
     "report": ["report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet"],
     "simulate": ["results.parquet"],
     "simulate_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
+    "which_eps_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
 }
 """What a kind leaves beside its result.json, at the least."""
 RESULT_BYTES = 64 * 1024

@@ -79,8 +79,15 @@ def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> l
     problems = []
     for item in error.errors(include_url=False):
         where = tuple(part for part in item["loc"] if part != "[key]")
+        if where[:1] == ("studies",) and not prefix:
+            where = where[:2] + where[3:]  # without the study's kind, by which its model was found
         kind, got = item["type"], show(item["input"])
-        if kind == "extra_forbidden":
+        if kind in ("union_tag_invalid", "union_tag_not_found"):
+            told = item.get("ctx", {})
+            where = (*where, str(told.get("discriminator", "kind")).strip("'"))
+            got = show(told["tag"]) if "tag" in told else "nothing"
+            takes = f"one of {told['expected_tags']}" if "expected_tags" in told else "a value (it is required)"
+        elif kind == "extra_forbidden":
             takes, got = "no such key", f"the unknown key {show(where[-1])}"
         elif kind == "missing":
             takes, got = "a value (it is required)", "nothing"

@@ -9,6 +9,7 @@ from .kinds.report import Report
 from .kinds.simulate import Simulate, SimulateReport
 from .kinds.transfer import Features, Transfer
 from .kinds.visualize import Visualize
+from .kinds.which_eps import WhichEpsReport
 
 KINDS: dict[str, type[Job]] = {
     str(model.model_fields["kind"].default): model
@@ -29,5 +30,6 @@ KINDS: dict[str, type[Job]] = {
         Report,
         Simulate,
         SimulateReport,
+        WhichEpsReport,
     )
 }

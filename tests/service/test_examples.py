@@ -93,11 +93,24 @@ def probe(ended: Ended) -> None:
         assert ended.result(f"logme[eps={eps}]")["converged"]
 
 
+def which_eps(ended: Ended) -> None:
+    report = ended.report("which")
+    whole, few = report["amounts"]
+    assert (whole["images_per_class"], few["images_per_class"], few["n_train"]) == (None, 10, 50)
+    for amount in (whole, few):
+        best = max(amount["levels"], key=lambda row: row["accuracy"]["mean"])
+        assert best["in_set"]
+        assert {row["eps"] for row in amount["levels"] if row["usual"]} == {0.0, 3.0}
+    assert min(row["accuracy"]["mean"] for row in whole["levels"]) > 0.6
+    assert whole["levels"][1]["accuracy"]["mean"] > few["levels"][1]["accuracy"]["mean"] + 0.1
+
+
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "full_network": full_network,
     "inversion": inversion,
     "probe": probe,
     "simulate": simulate,
+    "which_eps": which_eps,
 }
 """What an example's results must say, by its file."""
 

@@ -1,18 +1,25 @@
 """Every study: a template in a spec that expands to jobs. Nothing after the plan knows of studies."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from robxfer_core.spec.base import Strict
 
 from .graph import Graph, Place
 from .transfer_gap import TransferGap
 from .transfer_gap import expand as expand_transfer_gap
+from .which_eps import WhichEps
+from .which_eps import expand as expand_which_eps
 
 __all__ = ["STUDIES", "Place", "Study", "expand"]
 
-Study = TransferGap
+Study = Annotated[TransferGap | WhichEps, Field(discriminator="kind")]
 
-STUDIES: dict[str, tuple[type[Study], Callable[[Graph, Any], None]]] = {
+STUDIES: dict[str, tuple[type[Strict], Callable[[Graph, Any], None]]] = {
     "transfer_gap": (TransferGap, expand_transfer_gap),
+    "which_eps": (WhichEps, expand_which_eps),
 }
 """Each kind of study: its model, and what adds its jobs to a graph."""
 
