@@ -15,8 +15,9 @@ from robxfer_core.science.report import words
 from robxfer_core.science.report.files import rounded
 from robxfer_core.science.report.gap import figure
 from robxfer_core.science.report.gap.checks import check_sources
+from robxfer_core.science.report.gap.claims import epochs_to
 from robxfer_core.science.report.gap.collect import BadStudy, collect, unpack
-from robxfer_core.science.report.gap.summary import epochs_to, summarise
+from robxfer_core.science.report.gap.summary import summarise
 from robxfer_core.science.report.style import png
 from robxfer_core.science.run import LocalRun
 

@@ -1,6 +1,5 @@
 """A study's results as the JSON of its report: verdicts, headline, and a table of each arm."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +21,8 @@ from robxfer_core.science.report.words import change, points
 from robxfer_core.spec.kinds.report import Report
 
 from .checks import chance, check_sources, fooling, unfit, void
-from .collect import Bits, Curves, Head, Panel, Study, arch_text
+from .claims import advantages, tuned
+from .collect import Curves, Head, Panel, Study, arch_text
 from .headline import headline
 
 SCHEMA = 1
@@ -151,7 +151,7 @@ def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Report) 
             if any(head.standardised == flag for head in panel.heads)
         },
         "unconverged": sum(head.n == panel.n_train and not head.converged for head in panel.heads),
-        "tuned": _tuned(panel, alpha),
+        "tuned": tuned(panel, alpha),
         "sizes": [
             {"n": n, "levels": _accuracies(panel.eps, crossed(panel.curves(n).last), alpha)} for n in panel.sizes()
         ],
@@ -187,37 +187,6 @@ def _after_transfer(heads: Sequence[Head], alpha: float) -> dict[str, Any]:
     }
 
 
-def advantages(eps: Sequence[float], curves: Curves, alpha: float) -> list[dict[str, Any]]:
-    """The three advantages of transfer at each level, and of the random networks (eps null): accuracy after the first
-    epoch (its interval over seeds and images), epochs to 90 % of the asymptote (over the seeds that reach it) and the
-    asymptote (theirs over seeds)."""
-    lines: list[tuple[float | None, Floats, Bits, Floats]]
-    lines = [(level, curves.test[i], curves.first[i], curves.asymptote[i]) for i, level in enumerate(eps)]
-    if len(curves.random):
-        lines.append((None, curves.random, curves.random_first, curves.random_asymptote))
-    rows = []
-    for level, test, first, asymptote in lines:
-        epochs = epochs_to(test, 0.9 * asymptote)
-        reached = epochs[~np.isnan(epochs)]
-        rows.append(
-            {
-                "eps": level,
-                "initial": bounds(crossed(first), alpha),
-                "epochs_to_90": bounds(over_seeds(reached), alpha) if len(reached) else None,
-                "reached": len(reached),
-                "seeds": len(test),
-                "asymptote": None if np.isnan(asymptote).any() else bounds(over_seeds(asymptote), alpha),
-            }
-        )
-    return rows
-
-
-def epochs_to(test: Floats, bar: Floats) -> Floats:
-    """The first epoch, from 1, at which test[seed, epoch] is at least bar[seed]; NaN for never."""
-    over = test >= bar[:, None]
-    return np.where(over.any(1), over.argmax(1) + 1.0, np.nan)
-
-
 def _random(panel: Panel, main: Curves, alpha: float) -> dict[str, Any] | None:
     """The random networks' accuracies, as `_levels` has those of a level."""
     if not len(main.random):
@@ -240,31 +209,6 @@ def _clean(heads: Sequence[Head], alpha: float) -> dict[str, Any]:
 
 def _endpoint(head: Head, panel: Panel) -> bool:
     return head.n == panel.n_train and not head.standardised
-
-
-def _tuned(panel: Panel, alpha: float) -> list[dict[str, Any]]:
-    rows = []
-    for eps, family in zip(panel.eps, panel.family(), strict=True):
-        heads = [head.tuned for head in family if head.tuned is not None]
-        if not heads:  # none was asked for
-            return []
-        chosen = Counter((tuned["best"]["lr"], tuned["best"]["weight_decay"]) for tuned in heads)
-        rows.append(
-            {
-                "eps": eps,
-                "test": bounds(over_seeds([tuned["test"] for tuned in heads]), alpha),
-                "validation": bounds(over_seeds([tuned["validation"] for tuned in heads]), alpha),
-                "chosen": [{"lr": lr, "weight_decay": wd, "seeds": n} for (lr, wd), n in sorted(chosen.items())],
-                "at_edge": sum(map(_at_edge, heads)),
-            }
-        )
-    return rows
-
-
-def _at_edge(tuned: Mapping[str, Any]) -> bool:
-    """Whether the learning rate chosen is the smallest or the largest of several: a better one may lie beyond."""
-    tried = {row["lr"] for row in tuned["table"]}
-    return len(tried) > 1 and tuned["best"]["lr"] in (min(tried), max(tried))
 
 
 def _chance(panel: Panel, panels: Sequence[Panel], main: Curves, spec: Report) -> dict[str, Any] | None:
