@@ -1,4 +1,4 @@
-"""PGD against the passes it cannot do without: the share of its own arithmetic."""
+"""PGD and APGD against the passes they cannot do without: the share of their own arithmetic."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from robxfer_core.science.apgd import apgd
 from robxfer_core.science.attack import evaluating, pgd
 from robxfer_core.science.models import build
 from robxfer_core.science.threat import ThreatModel
@@ -17,7 +18,7 @@ STEPS = 7
 
 
 def run() -> Iterator[dict[str, Any]]:
-    """Image-steps a second of PGD, and seconds over those of as many bare forward and backward passes."""
+    """Image-steps a second of each attack, and seconds over those of as many bare forward and backward passes."""
     nets = ((Arch(name="cnn", width=0.75), 1, 16, 64), (Arch(name="resnet18_cifar", width=0.125), 3, 32, 64))
     for arch, channels, side, batch in nets:
         network = build(arch, 10, channels, side, [0.5] * channels, [0.25] * channels, 0)
@@ -33,7 +34,7 @@ def run() -> Iterator[dict[str, Any]]:
         for norm, eps in (("l2", 1.0), ("linf", 8 / 255)):
             threat = ThreatModel(norm=norm, eps=eps)  # pyright: ignore[reportArgumentType] - both are norms
 
-            def attacked(
+            def projected(
                 network: torch.nn.Module = network,
                 x: torch.Tensor = x,
                 y: torch.Tensor = y,
@@ -41,10 +42,21 @@ def run() -> Iterator[dict[str, Any]]:
             ) -> None:
                 pgd(network, x, y, threat, steps=STEPS, step_size=2.5 * threat.eps / STEPS, random_start=True)
 
-            seconds, least = median(attacked), median(bare)
-            yield {
-                "model": f"{arch.name} x {arch.width:g} at {side}",
-                "norm": norm,
-                "image_steps_per_s": round(batch * STEPS / seconds),
-                "over_bare_passes": round(seconds / least, 3),
-            }
+            def automatic(
+                network: torch.nn.Module = network,
+                x: torch.Tensor = x,
+                y: torch.Tensor = y,
+                threat: ThreatModel = threat,
+            ) -> None:
+                apgd(network, x, y, threat, steps=STEPS, seeds=y)
+
+            least = median(bare)
+            for name, attack in (("pgd", projected), ("apgd", automatic)):
+                seconds = median(attack)
+                yield {
+                    "model": f"{arch.name} x {arch.width:g} at {side}",
+                    "attack": name,
+                    "norm": norm,
+                    "image_steps_per_s": round(batch * STEPS / seconds),
+                    "over_bare_passes": round(seconds / least, 3),
+                }

@@ -32,6 +32,8 @@ PLAIN: dict[str, Any] = {
 SPECS: dict[str, dict[str, Any]] = {
     "standard": PLAIN | {"augment": {"crop": 1, "flip": True}, "label_smoothing": 0.1, "ema": 0.9},
     "adversarial": PLAIN | {"threat": {"eps": 0.5}, "attack": {"steps": 2}, "holdout_attack_steps": 2},
+    "free": PLAIN | {"method": "free", "free_replays": 2, "threat": {"eps": 0.5}, "holdout_attack_steps": 2},
+    "fast": PLAIN | {"method": "fast", "eps_warmup": 0.5, "threat": {"eps": 0.5}, "holdout_attack_steps": 2},
     "untrained": PLAIN | {"epochs": 0},
 }
 SHAPES = {"even": (4, 4, 4), "uneven": (3, 2, 2), "empty": (1, 1, 0)}
@@ -65,6 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.save(batch_of(counts), folder / f"{name}.pt")
     asked = {name: {"spec": spec, "stop_at": None} for name, spec in SPECS.items()}
     asked["stopped"] = {"spec": SPECS["adversarial"], "stop_at": 8}
+    asked["stopped-free"] = {"spec": SPECS["free"], "stop_at": 8}
     (folder / "trainings.json").write_text(json.dumps(asked))
     command = [sys.executable, "-m", "tests.science.together", str(folder)]
     processes = [subprocess.Popen([*command, str(rank), str(SIZE)]) for rank in range(SIZE)]
@@ -115,11 +118,15 @@ def test_a_training_ends_as_that_of_one_process(folder: Path, alone: dict[str, L
         assert (folder / f"{name}-{rank}/out/history.json").read_bytes() == (one / "history.json").read_bytes()
 
 
-def test_another_number_of_processes_goes_on_from_the_checkpoint(folder: Path, alone: dict[str, LocalRun]) -> None:
-    run = LocalRun(resume=folder / "stopped-0/checkpoint-8")
-    train(Train.model_validate(SPECS["adversarial"]), Inputs({"dataset": [Input(folder / "data", KEY)]}), run)
-    assert_close(run.out, alone["adversarial"].out)
-    assert run.metrics["train_loss", 1] == pytest.approx(alone["adversarial"].metrics["train_loss", 1], rel=1e-4)
+@pytest.mark.parametrize(("stopped", "name"), [("stopped", "adversarial"), ("stopped-free", "free")])
+def test_another_number_of_processes_goes_on_from_the_checkpoint(
+    folder: Path, alone: dict[str, LocalRun], stopped: str, name: str
+) -> None:
+    run = LocalRun(resume=folder / f"{stopped}-0/checkpoint-8")
+    train(Train.model_validate(SPECS[name]), Inputs({"dataset": [Input(folder / "data", KEY)]}), run)
+    assert_close(run.out, alone[name].out)
+    last = max(epoch for metric, epoch in run.metrics if metric == "train_loss")
+    assert run.metrics["train_loss", last] == pytest.approx(alone[name].metrics["train_loss", last], rel=1e-4)
 
 
 def assert_close(out: Path, expected: Path) -> None:

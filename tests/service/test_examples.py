@@ -105,7 +105,22 @@ def which_eps(ended: Ended) -> None:
     assert whole["levels"][1]["accuracy"]["mean"] > few["levels"][1]["accuracy"]["mean"] + 0.1
 
 
+def adversarial_training(ended: Ended) -> None:
+    standard = ended.result("attacked-standard")
+    for method in ("pgd", "trades", "free", "fast"):
+        trained, attacked = (ended.result(f"{job}[method={method}]") for job in ("robust", "attacked-robust"))
+        assert attacked["warnings"] == standard["warnings"] == []
+        assert attacked["clean"] > 0.85
+        assert attacked["robust"]["0.8"] > standard["robust"]["0.8"] + 0.1
+        for accuracies in attacked["attacks"].values():
+            left = [accuracies[attack]["accuracy"] for attack in ("pgd", "apgd_ce", "apgd_dlr_t")]
+            assert left == sorted(left, reverse=True)
+        assert trained.get("overfitting") is None
+        assert ("overfitting" in trained) == (method in ("free", "fast"))
+
+
 CHECKS: dict[str, Callable[[Ended], None]] = {
+    "adversarial_training": adversarial_training,
     "full_network": full_network,
     "inversion": inversion,
     "probe": probe,
