@@ -15,7 +15,7 @@ from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
-from .spec.kinds.visualize import FEWEST, SMALLEST, Visualize
+from .spec.kinds.visualize import FEWEST, SMALLEST, ComponentVisualizationReport, Visualize
 from .spec.kinds.which_eps import WhichEpsReport
 
 
@@ -81,6 +81,8 @@ def facts_of(
             return _visualize(job, known, at)
         case Probe():
             return _probe(job, known, at)
+        case ComponentVisualizationReport():
+            return Facts()
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))

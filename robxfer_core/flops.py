@@ -12,7 +12,7 @@ from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
 from .spec.kinds.transfer import Features, Transfer
-from .spec.kinds.visualize import Visualize
+from .spec.kinds.visualize import ComponentVisualizationReport, Visualize
 from .spec.kinds.which_eps import WhichEpsReport
 
 UNKNOWN_IMAGES = 10_000  # where a set's size is not known
@@ -42,6 +42,8 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return _forward(facts[job.model]) * _images(facts[job.dataset])
         case Transfer():
             return _transfer(job, facts, own)
+        case ComponentVisualizationReport():
+            return 1e9 + 1e7 * sum(len(each.visualizations) for each in job.architectures)
         case Visualize():
             looks = (facts[job.dataset].test or UNKNOWN_IMAGES) + 2 * job.made if job.judge is not None else job.made
             judged = 0.0 if job.judge is None else _forward(facts[job.judge]) * looks

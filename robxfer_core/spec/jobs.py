@@ -8,7 +8,7 @@ from .kinds.probe import Probe
 from .kinds.report import Report
 from .kinds.simulate import Simulate, SimulateReport
 from .kinds.transfer import Features, Transfer
-from .kinds.visualize import Visualize
+from .kinds.visualize import ComponentVisualizationReport, Visualize
 from .kinds.which_eps import WhichEpsReport
 
 KINDS: dict[str, type[Job]] = {
@@ -27,6 +27,7 @@ KINDS: dict[str, type[Job]] = {
         Transfer,
         Visualize,
         Probe,
+        ComponentVisualizationReport,
         Report,
         Simulate,
         SimulateReport,

@@ -64,6 +64,16 @@ def simulate(ended: Ended) -> None:
     assert {row["nearer"] for row in multiclass["slopes"] if row["of"] != "excess"} == {"du"}
 
 
+def component_visualization(ended: Ended) -> None:
+    report = ended.report("figure1")
+    assert len(report["table"]["rows"]) == 4
+    for arm in report["architectures"]:
+        for level in arm["levels"]:
+            assert level["gain"] > 0
+            assert level["slope"]["mean"] < -0.05  # smoother than the noise that it began as
+            assert level["auroc"]["low"] <= level["auroc"]["mean"] <= level["auroc"]["high"]
+
+
 def full_network(ended: Ended) -> None:
     fixed, full = ended.report("gap.fixed-feature"), ended.report("gap.full-network")
     assert (fixed["regime"], full["regime"]) == ("fixed_feature", "full_network")
@@ -121,6 +131,7 @@ def adversarial_training(ended: Ended) -> None:
 
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "adversarial_training": adversarial_training,
+    "component_visualization": component_visualization,
     "full_network": full_network,
     "inversion": inversion,
     "probe": probe,

@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from robxfer_core.spec.base import Ref
+from robxfer_core.spec.base import Ref, Refs, Strict
 from robxfer_core.spec.fields import Seed
-from robxfer_core.spec.job import MADE_SETS, MODELS, SETS, Job
+from robxfer_core.spec.job import MADE_SETS, MODELS, REPORT, SETS, Job
 
 TOP = 9
 """Real images that stand for a component: those on which it is largest (the paper's section 4.1)."""
@@ -90,3 +90,30 @@ class Visualize(Job):
     def step(self, side: int) -> float:
         """The step size on images of this side."""
         return self.step_size if self.step_size is not None else side / 224
+
+
+class Pictured(Strict):
+    """One architecture of a report on components."""
+
+    label: str = Field(min_length=1, max_length=40)
+    """What the report calls it."""
+    visualizations: Refs
+    """Pictures of every network of the family, mode component."""
+    sources: Refs
+    """Evaluations of the same networks at every level of the family."""
+
+
+class ComponentVisualizationReport(Job):
+    """Pictures, measures and trends of a study of components, from its jobs."""
+
+    ARTIFACT = REPORT
+    GATHERS = True
+    TAKES = {"visualizations": ("visualize",), "sources": ("evaluate",)}
+
+    kind: Literal["component_visualization_report"] = "component_visualization_report"
+    title: str = Field(min_length=1, max_length=120)
+    """Of the report."""
+    architectures: list[Pictured] = Field(min_length=1, max_length=10)
+    """The families."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of each interval, and 1 - this the level of the trend tests."""

@@ -7,6 +7,12 @@ from pydantic import Field
 
 from robxfer_core.spec.base import Strict
 
+from pydantic import Field
+
+from robxfer_core.spec.base import Strict
+
+from .component_visualization import ComponentVisualization
+from .component_visualization import expand as expand_component_visualization
 from .graph import Graph, Place
 from .transfer_gap import TransferGap
 from .transfer_gap import expand as expand_transfer_gap
@@ -15,11 +21,12 @@ from .which_eps import expand as expand_which_eps
 
 __all__ = ["STUDIES", "Place", "Study", "expand"]
 
-Study = Annotated[TransferGap | WhichEps, Field(discriminator="kind")]
+Study = Annotated[TransferGap | WhichEps | ComponentVisualization, Field(discriminator="kind")]
 
 STUDIES: dict[str, tuple[type[Strict], Callable[[Graph, Any], None]]] = {
     "transfer_gap": (TransferGap, expand_transfer_gap),
     "which_eps": (WhichEps, expand_which_eps),
+    "component_visualization": (ComponentVisualization, expand_component_visualization),
 }
 """Each kind of study: its model, and what adds its jobs to a graph."""
 

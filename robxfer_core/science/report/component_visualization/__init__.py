@@ -1,0 +1,1 @@
+"""The report of the study `component_visualization`."""
