@@ -92,7 +92,7 @@ def test_a_planted_trend_is_shown_and_a_null_is_not(tmp_path: Path) -> None:
     assert overall["slope"]["shown"]
     assert overall["slope"]["direction"] == "falls"
     assert overall["auroc"]["blocks"] == 6
-    assert report["headline"]["text"].startswith("AUROC rises with eps (0.60 at the lowest level, 0.80 at the highest")
+    assert report["headline"]["text"].startswith("AUROC rises with eps (0.61 at the lowest level, 0.80 at the highest")
     assert report["weak"] == []
     assert len(report["table"]["rows"]) == 2 * len(LEVELS)
     assert report["architectures"][0]["levels"][0]["alive"] == 9

@@ -73,6 +73,16 @@ def test_an_eps_below_zero_in_a_study_is_named():
     assert (at, got) == ("studies.digits.levels[1]", "-1.0")
 
 
+def test_an_unknown_kind_of_study_is_named():
+    spec = yaml.safe_load((EXAMPLES / "quickstart.yaml").read_text())
+    spec["studies"]["digits"]["kind"] = "transfer_gip"
+    [(at, got, takes)] = problems(spec)
+    assert (at, got) == ("studies.digits.kind", '"transfer_gip"')
+    assert "'transfer_gap'" in takes
+    del spec["studies"]["digits"]["kind"]
+    assert problems(spec) == [("studies.digits.kind", "nothing", "a value (it is required)")]
+
+
 def test_an_integer_that_json_may_not_hold_exactly_is_refused():
     [(at, got, takes)] = problems(small(seed=2**53))
     assert (at, got, takes) == ("jobs.source.seed", str(2**53), "integers of less than 2**53")

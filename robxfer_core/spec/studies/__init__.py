@@ -7,10 +7,6 @@ from pydantic import Field
 
 from robxfer_core.spec.base import Strict
 
-from pydantic import Field
-
-from robxfer_core.spec.base import Strict
-
 from .component_visualization import ComponentVisualization
 from .component_visualization import expand as expand_component_visualization
 from .graph import Graph, Place
