@@ -9,6 +9,7 @@ from .spec.errors import Problem, SpecError, place, show
 from .spec.fields import Arch
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
+from .spec.kinds.export import ExportDataset
 from .spec.kinds.imports import Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
@@ -79,6 +80,8 @@ def facts_of(
             return _transfer(job, known, at)
         case Visualize():
             return _visualize(job, known, at)
+        case ExportDataset():
+            return known[job.dataset]
         case Probe():
             return _probe(job, known, at)
         case ComponentVisualizationReport():

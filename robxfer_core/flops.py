@@ -6,6 +6,7 @@ from .fit import Facts
 from .spec.archs import LAYOUTS, forward_flops
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
+from .spec.kinds.export import ExportDataset
 from .spec.kinds.imports import ROBUST_IMAGES, ROBUST_STEPS, Fetch, ImportDataset, ImportModel
 from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
@@ -48,6 +49,8 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             looks = (facts[job.dataset].test or UNKNOWN_IMAGES) + 2 * job.made if job.judge is not None else job.made
             judged = 0.0 if job.judge is None else _forward(facts[job.judge]) * looks
             return judged + _forward(facts[job.model]) * (looks + 3 * job.gradient_steps * job.made)
+        case ExportDataset():
+            return 1000.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
         case Probe():
             return _probe(job, facts)
         case Dataset() | ImportDataset() | ControlDataset():

@@ -26,6 +26,7 @@ FUNCTIONS = {
     "visualize": "visualize.job:visualize",
     "probe": "probe.measure:probe",
     "component_visualization_report": "report.component_visualization.build:report",
+    "export_dataset": "export.job:export_dataset",
     "report": "report.gap.build:report",
     "simulate": "simulate.job:simulate",
     "simulate_report": "report.simulate.build:report",

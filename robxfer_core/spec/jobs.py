@@ -2,6 +2,7 @@
 
 from .job import Job
 from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
+from .kinds.export import ExportDataset
 from .kinds.imports import Fetch, ImportDataset, ImportModel
 from .kinds.models import Evaluate, Train
 from .kinds.probe import Probe
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Job]] = {
         Visualize,
         Probe,
         ComponentVisualizationReport,
+        ExportDataset,
         Report,
         Simulate,
         SimulateReport,

@@ -85,6 +85,15 @@ def full_network(ended: Ended) -> None:
     assert all(arm["random_init"] for report in (fixed, full) for arm in report["arms"])
 
 
+def export(ended: Ended) -> None:
+    for form, name in (("folder", "images.zip"), ("npz", "dataset.npz"), ("webdataset", "train-000000.tar")):
+        told, files = ended.result(f"export[format={form}]"), ended.files(f"export[format={form}]")
+        assert told["images"] == {"train": 200, "test": 50}
+        assert (files / name).is_file()
+        assert '"eps": 1.5' in (files / "README.md").read_text()
+    assert (ended.files("export[format=parquet]") / "data" / "train-00000-of-00001.parquet").is_file()
+
+
 def probe(ended: Ended) -> None:
     sets = {eps: ended.result(f"usefulness[eps={eps}]")["sets"] for eps in (0, 1)}
     for eps, (d, antirobust, robust) in sets.items():
@@ -132,6 +141,7 @@ def adversarial_training(ended: Ended) -> None:
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "adversarial_training": adversarial_training,
     "component_visualization": component_visualization,
+    "export": export,
     "full_network": full_network,
     "inversion": inversion,
     "probe": probe,

@@ -1,0 +1,1 @@
+"""Data sets in formats that other software reads."""
