@@ -86,7 +86,7 @@ def _cells(family: Family, eps: Sequence[float]) -> list[tuple[int, list[tuple[n
         ]
         cells = [_cell(found, top) for found, top in zip(arrays["found"][:ROWS], arrays["top"][:ROWS], strict=True)]
         columns.append(list(zip(cells, told, strict=False)))
-    first = next(iter(family.pictures.values())).result["components"]
+    first = family.pictures[family.eps[0], family.seeds[0]].result["components"]
     return [
         (int(row["component"]), [column[at] for column in columns])
         for at, row in enumerate(first[: min(map(len, columns))])
