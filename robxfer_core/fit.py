@@ -15,6 +15,7 @@ from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Simulate, SimulateReport
+from .spec.kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import FEWEST, SMALLEST, ComponentVisualizationReport, Visualize
 from .spec.kinds.which_eps import WhichEpsReport
@@ -85,6 +86,13 @@ def facts_of(
         case Probe():
             return _probe(job, known, at)
         case ComponentVisualizationReport():
+            return Facts()
+        case EmbedStego():
+            data = known[job.dataset]
+            return replace(data, classes=2, train=_twice(data.train), test=_twice(data.test))
+        case DetectStego():
+            return known[job.features] if job.features is not None else _own_head(job, known, at)
+        case SteganalysisReport():
             return Facts()
         case Report():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
@@ -257,6 +265,19 @@ def _same_task(data: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
             raise SpecError(
                 [Problem(place(at), f"a set of {what} {other}", f"the set it was made from, of {what} {own}")]
             )
+
+
+def _own_head(job: DetectStego, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+    assert job.model is not None  # its validation says so
+    assert job.dataset is not None
+    data, model = known[job.dataset], known[job.model]
+    _takes(model, data, (*at, "model"))
+    _same_classes(model, data, (*at, "model"))
+    return replace(model, train=data.train, test=data.test)
+
+
+def _twice(count: int | None) -> int | None:
+    return None if count is None else 2 * count
 
 
 def _part(count: int | None, share: float) -> int | None:

@@ -12,6 +12,7 @@ from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
+from .spec.kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import ComponentVisualizationReport, Visualize
 from .spec.kinds.which_eps import WhichEpsReport
@@ -53,8 +54,15 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
             return 1000.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
         case Probe():
             return _probe(job, facts)
+        case EmbedStego():  # textured: 60 bisections of three entropies; matching: three draws
+            return (2000.0 if job.method == "textured" else 100.0) * _values(own) * _images(own)
+        case DetectStego():
+            images = job.validation * (own.train or UNKNOWN_IMAGES) + (own.test or 0)
+            return _forward(own) * images if job.model else 2e3 * (own.length or 512) * _images(own)
+        case SteganalysisReport():
+            return 1e7 * sum(len(arm.detections) + len(arm.reference) for arm in job.arms)
         case Dataset() | ImportDataset() | ControlDataset():
-            return 100.0 * _images(own) * (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
+            return 100.0 * _images(own) * _values(own)
         case Fetch():
             return 1e8
         case ImportModel():
@@ -175,6 +183,10 @@ def _forward(model: Facts) -> float:
     if model.arch is None:
         return 1e9
     return forward_flops(model.arch, model.channels or 3, model.side or UNKNOWN_SIDE, model.classes or 10)
+
+
+def _values(data: Facts) -> int:
+    return (data.channels or 3) * (data.side or UNKNOWN_SIDE) ** 2
 
 
 def _images(data: Facts) -> int:

@@ -6,13 +6,16 @@ from torch import Tensor
 from .data.artifact import to_unit
 
 
-def epoch_batches(places: Tensor, batch_size: int, seed: int) -> list[Tensor]:
+def epoch_batches(places: Tensor, batch_size: int, seed: int, *, paired: bool = False) -> list[Tensor]:
     """The places in a random order, cut into batches; the last may be smaller.
 
-    A last batch of one image is left out: batch norm has no variance there.
+    A last batch of one image is left out: batch norm has no variance there. `paired`: places come two by two, a cover
+    and its stego, and stay together. Apart, a detector hardly starts to learn: images differ more than their messages
+    do (so Ye et al. 2017, whose batches are covers beside their stegos).
     """
-    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))
-    batches = list(places[order].split(batch_size))
+    width = 2 if paired else 1
+    order = torch.randperm(len(places) // width, generator=torch.Generator().manual_seed(seed))
+    batches = list(places.view(-1, width)[order].flatten().split(batch_size))
     return batches if len(batches[-1]) > 1 else batches[:-1]
 
 

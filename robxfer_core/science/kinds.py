@@ -27,10 +27,13 @@ FUNCTIONS = {
     "probe": "probe.measure:probe",
     "component_visualization_report": "report.component_visualization.build:report",
     "export_dataset": "export.job:export_dataset",
+    "embed_stego": "stego:embed_stego",
+    "detect_stego": "detect:detect_stego",
     "report": "report.gap.build:report",
     "simulate": "simulate.job:simulate",
     "simulate_report": "report.simulate.build:report",
     "which_eps_report": "report.which_eps.build:report",
+    "steganalysis_report": "report.steganalysis.build:report",
 }
 FILES = {
     "dataset": ["dataset.json"],
@@ -40,6 +43,7 @@ FILES = {
     "perturb_dataset": ["dataset.json", "examples.png"],
     "control_dataset": ["dataset.json", "examples.png"],
     "robustify_dataset": ["dataset.json", "examples.png"],
+    "embed_stego": ["dataset.json", "examples.png"],
     "features": ["train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy"],
     "visualize": ["visualization.npz", "visualization.png"],
     "component_visualization_report": [
@@ -55,6 +59,7 @@ FILES = {
     "simulate": ["results.parquet"],
     "simulate_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
     "which_eps_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
+    "steganalysis_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
 }
 """What a kind leaves beside its result.json, at the least."""
 RESULT_BYTES = 64 * 1024

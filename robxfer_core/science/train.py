@@ -16,7 +16,7 @@ from .adversarial import carries_perturbation, step
 from .batches import channel_moments, epoch_batches
 from .data.artifact import Images, load, to_unit
 from .data.augment import augment
-from .data.subset import stratified_split
+from .data.subset import held_out
 from .distributed import Team
 from .evaluate import correct
 from .models import Network
@@ -43,7 +43,8 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     training diverges.
     """
     data = load(inputs.one("dataset").path, "train")
-    parts = stratified_split(data.y.numpy(), spec.holdout, derive(spec.seed, "holdout"))
+    paired = data.variant == "stego"
+    parts = held_out(data.y.numpy(), spec.holdout, derive(spec.seed, "holdout"), paired=paired)
     kept, held = (torch.from_numpy(places) for places in parts)
     if spec.epochs and len(kept) < 2:
         raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
@@ -60,7 +61,7 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     # The same kernels every time: a training that was interrupted must end as one that was not.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         while state.epoch < spec.rounds:
-            order = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch))
+            order = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch), paired=paired)
             batches = [places for places in order for _ in range(spec.replays)]
             images += sum(map(len, batches[state.step :]))
             began = time.perf_counter()

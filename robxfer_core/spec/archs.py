@@ -18,8 +18,9 @@ class Layout:
     """Blocks in each stage."""
     channels: int
     """Channels of the first stage at width 1.0, before a bottleneck's expansion."""
-    stem: Literal["imagenet", "small", "none"]
-    """imagenet: 7x7 convolution of stride 2 and 3x3 pooling of stride 2; small: 3x3 convolution; none: no stem."""
+    stem: Literal["imagenet", "small", "highpass", "none"]
+    """imagenet: 7x7 convolution of stride 2 and 3x3 pooling of stride 2; small: 3x3 convolution; highpass: RESIDUALS
+    5x5 high-pass filters on each channel of the image; none: no stem."""
     shortcut: Literal["convolution", "pad"] = "convolution"
     """How a residual stage changes its shape: by a 1x1 convolution, or by zeros without parameters (option A)."""
     inner: int = 1
@@ -36,6 +37,7 @@ class Layout:
 
 LAYOUTS: dict[ArchName, Layout] = {
     "cnn": Layout("plain", (1, 1, 2), 16, "none", smallest=4),
+    "highpass_cnn": Layout("plain", (2, 1, 1), 16, "highpass"),
     "resnet18": Layout("basic", (2, 2, 2, 2), 64, "imagenet", smallest=32),
     "resnet50": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", smallest=32),
     "wide_resnet50_2": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, smallest=32),
@@ -48,6 +50,8 @@ LAYOUTS: dict[ArchName, Layout] = {
     "cifar_resnet44": Layout("basic", (7, 7, 7), 16, "small", "pad"),
     "cifar_resnet56": Layout("basic", (9, 9, 9), 16, "small", "pad"),
 }
+RESIDUALS = 8
+"""High-pass filters on each channel of the image, of the stem `highpass`."""
 CHANNELS = (1, 3)
 """Channels of images that a network takes; one trained on 3 also takes 1, repeated."""
 
@@ -90,6 +94,9 @@ def _convolutions(arch: Arch, channels: int, side: int) -> Iterator[int]:
     elif layout.stem == "small":
         yield side**2 * 9 * channels * width
         inside = width
+    elif layout.stem == "highpass":
+        inside = RESIDUALS * channels
+        yield side**2 * 25 * inside
     for stage, blocks in enumerate(layout.blocks):
         middle = width * 2**stage
         for block in range(blocks):

@@ -50,6 +50,7 @@ class Apgd(Strict):
 
 ArchName = Literal[
     "cnn",
+    "highpass_cnn",
     "resnet18",
     "resnet50",
     "wide_resnet50_2",
@@ -68,7 +69,8 @@ class Arch(Strict):
     """A network: an architecture of the registry, its width, and the images it takes."""
 
     name: ArchName
-    """`cnn` is small; `resnet18`, `resnet50`, `wide_resnet50_2` and `resnext50_32x4d` are torchvision's, and
+    """`cnn` is small; `highpass_cnn` finds hidden messages: high-pass filters, then plain layers; `resnet18`,
+    `resnet50`, `wide_resnet50_2` and `resnext50_32x4d` are torchvision's, and
     `wide_resnet50_4` is twice as wide as the first of these; `resnetN_cifar` have a 3x3 stem; `cifar_resnetN` are He et
     al. 2016, section 4.2."""
     width: float = Field(default=1.0, gt=0, le=16)

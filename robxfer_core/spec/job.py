@@ -10,7 +10,7 @@ Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 SETS = ("dataset", "import_dataset")
-MADE_SETS = ("perturb_dataset", "control_dataset", "robustify_dataset")
+MADE_SETS = ("perturb_dataset", "control_dataset", "robustify_dataset", "embed_stego")
 REPORT = "report"
 """The type of artifact that ends a study. The kinds that leave one are named `report` or `..._report`."""
 MODELS = ("train", "import_model")

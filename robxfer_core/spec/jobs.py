@@ -8,6 +8,7 @@ from .kinds.models import Evaluate, Train
 from .kinds.probe import Probe
 from .kinds.report import Report
 from .kinds.simulate import Simulate, SimulateReport
+from .kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .kinds.transfer import Features, Transfer
 from .kinds.visualize import ComponentVisualizationReport, Visualize
 from .kinds.which_eps import WhichEpsReport
@@ -30,9 +31,12 @@ KINDS: dict[str, type[Job]] = {
         Probe,
         ComponentVisualizationReport,
         ExportDataset,
+        EmbedStego,
+        DetectStego,
         Report,
         Simulate,
         SimulateReport,
         WhichEpsReport,
+        SteganalysisReport,
     )
 }

@@ -11,6 +11,7 @@ from robxfer_core import bell
 from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments
 from robxfer_core.plan import make_plan
+from robxfer_core.science.report.verdict import MEANING
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.experiment import read_spec
 
@@ -138,6 +139,16 @@ def adversarial_training(ended: Ended) -> None:
         assert ("overfitting" in trained) == (method in ("free", "fast"))
 
 
+def steganalysis(ended: Ended) -> None:
+    report = ended.report("stego")
+    (task,) = report["tasks"]
+    assert task["reference"]["mean"] < 0.4  # the network that was trained for it can do it
+    assert max(task["reference_p_null"]) < 0.001
+    (verdict,) = report["verdicts"]
+    assert verdict["verdict"] in MEANING
+    assert 0.45 < task["change"]["train"]["rate"] < 0.55
+
+
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "adversarial_training": adversarial_training,
     "component_visualization": component_visualization,
@@ -147,6 +158,7 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
     "probe": probe,
     "simulate": simulate,
     "which_eps": which_eps,
+    "steganalysis": steganalysis,
 }
 """What an example's results must say, by its file."""
 

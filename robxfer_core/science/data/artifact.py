@@ -13,7 +13,7 @@ from torch import Tensor
 from robxfer_core.spec.base import Strict
 
 SHARD = 4096
-Variant = Literal["standard", "antirobust", "relabel_only", "noise", "robust", "nonrobust"]
+Variant = Literal["standard", "antirobust", "relabel_only", "noise", "robust", "nonrobust", "stego"]
 
 
 class Split(Strict):
@@ -32,6 +32,8 @@ class Card(Strict):
     dtype: Literal["uint8", "float16"]
     """uint8: 0..255; float16: 0..1."""
     splits: dict[Literal["train", "test"], Split]
+    lossless: bool | None = None
+    """False: decoded from JPEG or another lossy format; None: not known."""
 
 
 class Batch(NamedTuple):
@@ -70,7 +72,13 @@ def to_unit(x: Tensor) -> Tensor:
 
 
 def write_shards(
-    folder: Path, *, name: str, variant: Variant, classes: list[str], splits: Mapping[str, Iterable[Batch]]
+    folder: Path,
+    *,
+    name: str,
+    variant: Variant,
+    classes: list[str],
+    splits: Mapping[str, Iterable[Batch]],
+    lossless: bool | None = None,
 ) -> dict[str, Any]:
     """Write a data set whose splits, `train` and `test`, come as streams of batches. Returns its dataset.json.
 
@@ -89,6 +97,7 @@ def write_shards(
             "shape": shape,
             "dtype": dtype,
             "splits": {split: part for split, (part, _) in written.items()},
+            "lossless": lossless,
         }
     )
     (folder / "dataset.json").write_text(card.model_dump_json(indent=1))

@@ -52,6 +52,7 @@ def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset,
         variant="standard",
         classes=[source.classes[label] for label in kept],
         splits={split: batches(split) for split in parts},
+        lossless=source.lossless,
     )
     counts = {f"n_{split}": len(indices) for split, (indices, _) in chosen.items()}
     return {"data": {"name": spec.name, "variant": "standard", "classes": len(kept), "shape": card["shape"], **counts}}

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Source:
     classes: list[str]
     train: Part
     test: Part
+    lossless: bool | None = None
+    """Whether its images were never decoded from a lossy format (JPEG); None: nobody knows."""
 
 
 def open_source(name: str, root: Path | None, seed: int, download: bool) -> Source:
@@ -49,7 +51,9 @@ def open_source(name: str, root: Path | None, seed: int, download: bool) -> Sour
     if found is None:
         raise BadSource(f"{name}: not under ROBXFER_DATA_ROOT; takes {', '.join(datasets.scan(root))}")
     if found.layout == "npz":
-        return _npz(found.path)
+        source = _npz(found.path)
+        # Sets that are published as arrays are the same arrays in an .npz of their name.
+        return replace(source, lossless=True if datasets.TORCHVISION.get(name, {}).get("shape") else None)
     if found.layout == "folder":
         return _folder(found.path, seed)
     return _torchvision(name, root, seed, download)
@@ -60,7 +64,7 @@ def _digits(seed: int) -> Source:
 
     x, y = load_digits(return_X_y=True)
     pixels = np.rint(x.reshape(-1, 8, 8) / 16 * 255).astype(np.uint8)  # its values are 0..16
-    return split_source([str(digit) for digit in range(10)], _arrays(pixels, y), seed)
+    return replace(split_source([str(digit) for digit in range(10)], _arrays(pixels, y), seed), lossless=True)
 
 
 def _npz(path: Path) -> Source:
@@ -95,12 +99,20 @@ def _folder(path: Path, seed: int) -> Source:
     train = datasets.class_files(train_folder)
     classes = list(train)
     if test_folder is None:
-        return split_source(classes, _files(train, classes, path), seed)
+        return replace(split_source(classes, _files(train, classes, path), seed), lossless=_lossless(train))
     test = datasets.class_files(test_folder)
     unknown = sorted(set(test) - set(train))
     if unknown:
         raise BadSource(f"{path.name}/{test_folder.name}: classes that train lacks: {', '.join(unknown[:5])}")
-    return Source(classes, _files(train, classes, path), _files(test, classes, path))
+    return Source(classes, _files(train, classes, path), _files(test, classes, path), _lossless(train, test))
+
+
+def _lossless(*splits: dict[str, list[Path]]) -> bool | None:
+    """By the names of the files: False where one is a JPEG; None where WebP or TIFF leaves it open."""
+    suffixes = {path.suffix.lower() for files in splits for paths in files.values() for path in paths}
+    if suffixes & {".jpg", ".jpeg"}:
+        return False
+    return None if suffixes & {".webp", ".tif", ".tiff"} else True
 
 
 def _torchvision(name: str, root: Path, seed: int, download: bool) -> Source:
@@ -110,12 +122,12 @@ def _torchvision(name: str, root: Path, seed: int, download: bool) -> Source:
         if name == "caltech101":
             tv.Caltech101(root, download=download)
             files = datasets.caltech_files(root)
-            return split_source(list(files), _files(files, list(files), root), seed)
+            return replace(split_source(list(files), _files(files, list(files), root), seed), lossless=False)
         if name == "flowers102":
             # Its own loader would decode every image: take the paths, and decode what is drawn.
             sets = [tv.Flowers102(root, split, download=download, loader=Path) for split in ("train", "val", "test")]
             train, val, test = ([(Path(path), label) for path, label in images] for images in sets)
-            return Source([str(label) for label in range(102)], _pairs(train + val, root), _pairs(test, root))
+            return Source([str(label) for label in range(102)], _pairs(train + val, root), _pairs(test, root), False)
         made: dict[str, Any] = {
             "cifar10": tv.CIFAR10,
             "cifar100": tv.CIFAR100,
@@ -126,7 +138,7 @@ def _torchvision(name: str, root: Path, seed: int, download: bool) -> Source:
     except (RuntimeError, OSError) as error:
         raise BadSource(f"{name}: {error}") from error
     train, test = (_arrays(np.asarray(part.data), np.asarray(part.targets)) for part in parts)
-    return Source(list(parts[0].classes), train, test)
+    return Source(list(parts[0].classes), train, test, lossless=True)
 
 
 def _arrays(pixels: np.ndarray, labels: np.ndarray) -> Part:

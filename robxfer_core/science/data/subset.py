@@ -51,6 +51,23 @@ def per_class(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
 
 
+def paired_split(images: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two parts of a set of pairs, image 2i beside image 2i + 1, as sorted indices: the rest, and the pairs held out.
+
+    A pair is never parted: of a cover that was learnt from, the stego would be no new image.
+    """
+    order = np.random.default_rng(derive(seed, "paired_split")).permutation(images // 2)
+    held = round(fraction * len(order))
+    parts = (np.sort(part) for part in (order[held:], order[:held]))
+    rest, out = (np.stack([2 * part, 2 * part + 1], 1).ravel() for part in parts)
+    return rest, out
+
+
+def held_out(labels: np.ndarray, fraction: float, seed: int, *, paired: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What a training keeps and what it holds out: `paired_split` of pairs, else `stratified_split`."""
+    return paired_split(len(labels), fraction, seed) if paired else stratified_split(labels, fraction, seed)
+
+
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two stratified parts of the images, as sorted indices: the rest, and round(fraction * n) held out."""
     order = stratified_order(labels, seed)

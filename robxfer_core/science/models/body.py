@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robxfer_core.spec.archs import Layout
+from robxfer_core.spec.archs import RESIDUALS, Layout
+
+from .residuals import high_pass_filters
+
+GREY_LEVELS = 64.0
+"""Normalised pixels times this are grey levels, where pixels deviate by about a quarter of their range."""
+TRUNCATION = 3.0
+"""Residuals beyond so many grey levels are the image's and no message's (Ye et al. 2017, section III-C: T = 3)."""
 
 Relu = Callable[[Tensor], Tensor]
 
@@ -95,9 +102,13 @@ class Body(nn.Module):
         """`width`: channels of the first stage."""
         super().__init__()
         self.imagenet = layout.stem == "imagenet"
+        self.highpass = layout.stem == "highpass"
         inside = channels
         if layout.stem == "none":
             self.conv1 = None
+        elif self.highpass:
+            inside = RESIDUALS * channels
+            self.conv1 = nn.Conv2d(channels, inside, 5, padding=2, groups=channels, bias=False)
         else:
             self.conv1 = nn.Conv2d(channels, width, 7, 2, 3, bias=False) if self.imagenet else _conv(channels, width, 3)
             self.bn1 = nn.BatchNorm2d(width)
@@ -114,10 +125,18 @@ class Body(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # torchvision's start
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if self.highpass and self.conv1 is not None:
+            # Not trained (so Xu et al. 2016): a step of SGD that suits the layers behind would undo them at once.
+            self.conv1.weight.requires_grad_(False)
+            if not self.conv1.weight.is_meta:
+                self.conv1.weight.copy_(high_pass_filters().repeat(channels, 1, 1)[:, None])
 
     def forward(self, x: Tensor, relu: Relu = F.relu) -> Tensor:
         """`relu` takes the place of the last block's last ReLU."""
-        if self.conv1 is not None:
+        if self.highpass and self.conv1 is not None:
+            # How large residuals are, not their signs (Xu et al. 2016); nothing is pooled or smoothed before.
+            x = self.conv1(GREY_LEVELS * x).abs().clamp_max(TRUNCATION)
+        elif self.conv1 is not None:
             x = F.relu(self.bn1(self.conv1(x)))
         if self.imagenet:
             x = F.max_pool2d(x, 3, 2, 1)

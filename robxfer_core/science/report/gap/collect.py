@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,17 @@ class Study:
 
 def collect(spec: Report, inputs: Inputs) -> Study:
     """Read every result.json that a report takes. Raises BadStudy where they do not fit together."""
+    family = read_sources(inputs)
+    panels = [_panel(arm, inputs, index) for index, arm in enumerate(spec.arms)]
+    _no_doubles("arms", ((panel.target, panel.variant) for panel in panels))
+    norm = family.norm
+    if not inputs.all("sources"):  # a family that nobody evaluated here
+        norm = _result(inputs.all("arms.0.transfers")[0])["model"]["threat"]["norm"]
+    return replace(family, norm=norm, panels=tuple(panels))
+
+
+def read_sources(inputs: Inputs) -> Study:
+    """The evaluations of the source models, as a study without panels. Raises BadStudy."""
     sources, norms = [], set[str]()
     for item in inputs.all("sources"):
         result = _result(item)
@@ -176,12 +187,8 @@ def collect(spec: Report, inputs: Inputs) -> Study:
     if len(norms) > 1:
         raise BadStudy(f"the sources are attacked in the norms {sorted(norms)}; a study takes one")
     _no_doubles("sources", ((source.eps, source.seed) for source in sources))
-    panels = [_panel(arm, inputs, index) for index, arm in enumerate(spec.arms)]
-    _no_doubles("arms", ((panel.target, panel.variant) for panel in panels))
     sources.sort(key=lambda source: (source.eps, source.seed))
-    if not norms:  # a family that nobody evaluated here
-        norms.add(_result(inputs.all("arms.0.transfers")[0])["model"]["threat"]["norm"])
-    return Study(tuple(sources), norms.pop(), tuple(panels))
+    return Study(tuple(sources), norms.pop() if norms else "l2", ())
 
 
 def arch_text(arch: Mapping[str, Any]) -> str:
