@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from robxfer_core.settings import Settings
 from robxfer_core.spec.base import Strict
+from robxfer_core.spec.describe import source, unit
 from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.studies import STUDIES
 
@@ -35,6 +36,8 @@ def job_kinds() -> str:
     parts = [
         "# Kinds of jobs\n\nAlso at `GET /v1/job-kinds`. A reference is the name of another job of the spec, see"
         " [spec.md](spec.md).\nEvery job also takes `run` (see [Running](#running)) and `matrix`.\n"
+        "Unit: of a number; none for a count or a factor. Source: the publications that a meaning or a default is from;"
+        " where\nthere is none, it is this project's own.\n"
     ]
     nested: dict[str, type[BaseModel]] = {}
     for kind, model in KINDS.items():
@@ -55,11 +58,14 @@ def _section(title: str, model: type[BaseModel], nested: dict[str, type[BaseMode
         if name in ("kind", "run"):
             continue
         _models(field.annotation, nested)
-        rows.append(f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {_cell(field.description or '')} |")
+        meaning = _cell(field.description or "")
+        cells = (f"`{name}`", _type(field.annotation), unit(name, field), _default(field), meaning, source(meaning))
+        rows.append(f"| {' | '.join(cells)} |")
     if "run" in model.model_fields:
         _models(model.model_fields["run"].annotation, nested)
     text = " ".join((model.__doc__ or "").split())
-    table = "| parameter | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
+    head = "| parameter | type | unit | default | meaning | source |\n|---|---|---|---|---|---|\n"
+    table = head + "\n".join(rows)
     return f"## {title}\n\n{text}\n\n{table}\n"
 
 

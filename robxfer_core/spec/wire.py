@@ -251,8 +251,12 @@ class ParameterView(Wire):
 
     name: str
     meaning: str = ""
+    unit: str = ""
+    """Of a number; empty for what is none."""
     required: bool
     default: Any = None
+    source: str = ""
+    """Publications that the meaning or the default is from; empty where it is this project's own."""
 
 
 class KindView(Wire):
@@ -265,6 +269,8 @@ class KindView(Wire):
     takes: dict[str, list[str]]
     """For each reference, by its field's name, the kinds that it may name."""
     parameters: list[ParameterView]
+    parts: dict[str, list[ParameterView]] = {}
+    """Those of the models inside, by name."""
     json_schema: dict[str, Any]
 
 

@@ -61,7 +61,10 @@ class Source(Strict):
 def add_family(
     graph: Graph, at: Place, source: Source, norm: str, levels: list[float], seeds: list[Seed], prefix: str = ""
 ) -> tuple[str, str | None]:
-    """Add the jobs of the family, with axes eps and seed: the job of its models, and that of its data set, if any."""
+    """Add the jobs of the family: the job of its models, and that of its data set, if any.
+
+    The models' axes are eps and seed; without seeds, of a published family, eps alone.
+    """
     data = None
     if source.dataset is not None:
         data = graph.add((*at, "dataset"), f"{prefix}source-data", "dataset", **dataset_params(source.dataset))
@@ -77,7 +80,7 @@ def add_family(
     threat = {"norm": norm, "eps": "$eps"}
     models = graph.add(
         where, f"{prefix}source", "import_model", file=files, arch=arch, threat=threat, dataset=data,
-        matrix={"seed": seeds},
+        matrix={"seed": seeds} if seeds else None,
     )  # fmt: skip
     return models, data
 

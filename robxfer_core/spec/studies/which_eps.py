@@ -2,7 +2,7 @@
 which level to use.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -13,8 +13,8 @@ from robxfer_core.spec.kinds.imports import ImportDataset, ImportModel
 from robxfer_core.spec.kinds.transfer import Heads
 from robxfer_core.spec.kinds.which_eps import Usual
 
+from .family import Eps, Source, add_family, add_random_init
 from .graph import Graph, dataset_params, plain
-from .transfer_gap import Eps, Source
 
 Shots = Annotated[int, Field(ge=2, le=100_000)]
 
@@ -97,7 +97,7 @@ def expand(graph: Graph, study: WhichEps) -> None:
         assert target.import_dataset is not None  # one of the two is there
         given = target.import_dataset.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
         data = add(("target", "import_dataset"), "target", "import_dataset", **given)
-    source_data, families = _family(graph, study)
+    source_data, families = _family(graph, study, data)
     heads = plain(study.heads)
     transfers: dict[int | None, list[str]] = {images: [] for images in (None, *sorted(study.few_shot))}
     for place, suffix, model, seeded in families:
@@ -108,7 +108,7 @@ def expand(graph: Graph, study: WhichEps) -> None:
             more = seed if images is None else {**seed, "images_per_class": images, "sizes": []}
             at = ("heads",) if images is None else ("few_shot", study.few_shot.index(images))
             jobs.append(add(at, name, "transfer", features=features, **heads | more))
-    training = plain(study.source.training) if study.source else None
+    training = plain(study.source.training) if study.source and study.source.training else None
     add(
         (),
         "report",
@@ -128,8 +128,8 @@ Family = tuple[tuple[str | int, ...], str, str, bool]
 """Place in the study, what its jobs' names end in, the job of its models, and whether those have an axis `seed`."""
 
 
-def _family(graph: Graph, study: WhichEps) -> tuple[list[str], list[Family]]:
-    """The jobs that make the family, and what it was trained on."""
+def _family(graph: Graph, study: WhichEps, data: str) -> tuple[list[str], list[Family]]:
+    """The jobs that make the family, and what it was trained on. data: the job of the target's images."""
     if study.source is None:
         made: list[Family] = []
         for index, model in enumerate(study.models):
@@ -137,15 +137,11 @@ def _family(graph: Graph, study: WhichEps) -> tuple[list[str], list[Family]]:
             job = graph.add(("models", index), f"model-{index}", "import_model", **given)
             made.append((("models", index), f"-{index}", job, False))
         return [], made
-    place = ("source", "training")
-    training = plain(study.source.training)
-    data = graph.add(("source", "dataset"), "source-data", "dataset", **dataset_params(study.source.dataset))
-
-    def train(name: str, matrix: dict[str, Any], **more: Any) -> str:
-        return graph.add(place, name, "train", dataset=data, **training | more, matrix=matrix)
-
-    levels = {"threat.eps": study.levels, "seed": study.seeds}
-    source = train("source", levels, threat={"norm": study.norm})
-    start = {"epochs": 0, "threat": {"norm": study.norm, "eps": 0.0}}
-    random_init = train("random-init", {"seed": study.seeds}, **start)
-    return [data], [(place, "", source, True), (place, "-random-init", random_init, True)]
+    source, published = study.source, study.source.published is not None
+    model, source_data = add_family(
+        graph, ("source",), source, study.norm, study.levels, [] if published else study.seeds
+    )
+    place = ("source", "published" if published else "training")
+    own = [] if source_data is None else [source_data]
+    start = add_random_init(graph, place, source, study.norm, study.seeds, source_data or data, "random-init")
+    return own, [(place, "", model, not published), (place, "-random-init", start, True)]

@@ -4,12 +4,13 @@ import inspect
 from functools import cache
 
 from fastapi import APIRouter
-from pydantic_core import PydanticUndefined
+from pydantic import BaseModel
 
 from robxfer_api.access import Reader
 from robxfer_api.answers import artifact_page
 from robxfer_api.context import Ctx, Cursor, Limit
 from robxfer_core.ledger import workers
+from robxfer_core.spec.describe import parameters, parts
 from robxfer_core.spec.job import Job
 from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire import ArtifactView, DatasetsView, KindView, Page, ParameterView, WorkerView
@@ -60,27 +61,17 @@ def _kinds() -> list[KindView]:
 
 
 def _kind(name: str, model: type[Job]) -> KindView:
-    parameters = [
-        ParameterView(
-            name=field,
-            meaning=info.description or "",
-            required=info.is_required(),
-            default=None if info.default is PydanticUndefined else _plain(model, field),
-        )
-        for field, info in model.model_fields.items()
-        if field != "kind"
-    ]
     return KindView(
         kind=name,
         meaning=inspect.getdoc(model) or "",
         recipe=model.RECIPE,
         artifact=model.ARTIFACT,
         takes={field: list(kinds) for field, kinds in model.TAKES.items()},
-        parameters=parameters,
+        parameters=_parameters(model),
+        parts={name: _parameters(part) for name, part in parts(model).items()},
         json_schema=model.model_json_schema(),
     )
 
 
-def _plain(model: type[Job], field: str) -> object:
-    """A default as JSON."""
-    return model.model_json_schema()["properties"][field].get("default")
+def _parameters(model: type[BaseModel]) -> list[ParameterView]:
+    return [ParameterView(**vars(each)) for each in parameters(model)]
