@@ -15,6 +15,7 @@ from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Simulate, SimulateReport
+from .spec.kinds.source_modification import SourceModificationReport
 from .spec.kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import FEWEST, SMALLEST, ComponentVisualizationReport, Visualize
@@ -94,7 +95,7 @@ def facts_of(
             return known[job.features] if job.features is not None else _own_head(job, known, at)
         case SteganalysisReport():
             return Facts()
-        case Report():
+        case Report() | SourceModificationReport():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))
         case Simulate() | SimulateReport():  # no images

@@ -12,6 +12,7 @@ from .spec.kinds.models import Evaluate, Train
 from .spec.kinds.probe import Probe
 from .spec.kinds.report import Report
 from .spec.kinds.simulate import Linear, Multiclass, Simulate, SimulateReport
+from .spec.kinds.source_modification import SourceModificationReport
 from .spec.kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import ComponentVisualizationReport, Visualize
@@ -70,7 +71,7 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
                 return 1e8
             attacked = ROBUST_IMAGES * 3 * ROBUST_STEPS if job.threat.eps > 0 else 0
             return _forward(own) * ((facts[job.dataset].test or UNKNOWN_IMAGES) + attacked)
-        case Report():
+        case Report() | SourceModificationReport():
             return 1e7 * sum(len(arm.transfers) for arm in job.arms)
         case Simulate():
             one = _linear(job.setting) if isinstance(job.setting, Linear) else _multiclass(job.setting)

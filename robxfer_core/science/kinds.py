@@ -34,6 +34,7 @@ FUNCTIONS = {
     "simulate_report": "report.simulate.build:report",
     "which_eps_report": "report.which_eps.build:report",
     "steganalysis_report": "report.steganalysis.build:report",
+    "source_modification_report": "report.source_modification.build:source_modification_report",
 }
 FILES = {
     "dataset": ["dataset.json"],
@@ -60,6 +61,7 @@ FILES = {
     "simulate_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
     "which_eps_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
     "steganalysis_report": ["report.json", "report.html", "figure.png", "figure.svg", "results.parquet"],
+    "source_modification_report": ["report.json", "report.html", "figure4b.png", "figure4b.svg", "results.parquet"],
 }
 """What a kind leaves beside its result.json, at the least."""
 RESULT_BYTES = 64 * 1024

@@ -8,6 +8,7 @@ from .kinds.models import Evaluate, Train
 from .kinds.probe import Probe
 from .kinds.report import Report
 from .kinds.simulate import Simulate, SimulateReport
+from .kinds.source_modification import SourceModificationReport
 from .kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .kinds.transfer import Features, Transfer
 from .kinds.visualize import ComponentVisualizationReport, Visualize
@@ -38,5 +39,6 @@ KINDS: dict[str, type[Job]] = {
         SimulateReport,
         WhichEpsReport,
         SteganalysisReport,
+        SourceModificationReport,
     )
 }

@@ -149,6 +149,22 @@ def steganalysis(ended: Ended) -> None:
     assert 0.45 < task["change"]["train"]["rate"] < 0.55
 
 
+def source_modification(ended: Ended) -> None:
+    report = ended.report("digits")
+    arms = {row["name"]: row for row in report["arms"]}
+    robust = {name: row["source"]["robust"]["mean"] for name, row in arms.items() if row["source"]}
+    # standard training on what a robust generator made leaves a more robust network than on what a standard one made
+    assert robust["adversarial"] > robust["standard"]
+    assert robust["robust"] > robust["nonrobust"]
+    for name, variant in (("robust", "robust"), ("nonrobust", "nonrobust")):
+        assert min(arms[name]["made"]["agreement"]) > 0.8
+        assert ended.result(f"digits.data.{name}-0")["data"]["variant"] == variant
+    costs = report["costs"]["arms"]
+    assert costs["standard"]["source"] == costs["robust"]["source"] < costs["adversarial"]["source"]
+    assert report["costs"]["break_even"] > 1
+    assert len({cost["updates"] for cost in costs.values()}) == 1
+
+
 CHECKS: dict[str, Callable[[Ended], None]] = {
     "adversarial_training": adversarial_training,
     "component_visualization": component_visualization,
@@ -157,6 +173,7 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
     "inversion": inversion,
     "probe": probe,
     "simulate": simulate,
+    "source_modification": source_modification,
     "which_eps": which_eps,
     "steganalysis": steganalysis,
 }

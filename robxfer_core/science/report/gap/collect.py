@@ -172,7 +172,7 @@ def collect(spec: Report, inputs: Inputs) -> Study:
     _no_doubles("arms", ((panel.target, panel.variant) for panel in panels))
     norm = family.norm
     if not inputs.all("sources"):  # a family that nobody evaluated here
-        norm = _result(inputs.all("arms.0.transfers")[0])["model"]["threat"]["norm"]
+        norm = read_result(inputs.all("arms.0.transfers")[0])["model"]["threat"]["norm"]
     return replace(family, norm=norm, panels=tuple(panels))
 
 
@@ -180,7 +180,7 @@ def read_sources(inputs: Inputs) -> Study:
     """The evaluations of the source models, as a study without panels. Raises BadStudy."""
     sources, norms = [], set[str]()
     for item in inputs.all("sources"):
-        result = _result(item)
+        result = read_result(item)
         norms.add(result["norm"])
         if result["model"]["epochs"] != 0:
             sources.append(_source(result, item.key))
@@ -204,7 +204,8 @@ def unpack(bits: str, n: int) -> Bits:
     return np.unpackbits(packed, count=n).astype(bool)
 
 
-def _result(item: Input) -> dict[str, Any]:
+def read_result(item: Input) -> dict[str, Any]:
+    """The result.json of an input."""
     return json.loads((item.path / "result.json").read_bytes())
 
 
@@ -223,7 +224,7 @@ def _source(result: dict[str, Any], key: str) -> Source:
 
 def _panel(arm: Arm, inputs: Inputs, index: int) -> Panel:
     name = f"{arm.target}, {arm.variant}"
-    heads = [head for item in inputs.all(f"arms.{index}.transfers") for head in _heads(_result(item), item.key)]
+    heads = [head for item in inputs.all(f"arms.{index}.transfers") for head in heads_of(read_result(item), item.key)]
     _no_doubles(name, ((h.eps, h.seed, h.random, h.n, h.standardised) for h in heads))
     family = {(head.eps, head.seed) for head in heads if not head.random}
     eps = sorted({level for level, _ in family})
@@ -236,12 +237,13 @@ def _panel(arm: Arm, inputs: Inputs, index: int) -> Panel:
     if len({len(head.last) for head in heads}) > 1:
         raise BadStudy(f"{name}: the heads were tested on different numbers of images")
     dropped = tuple(seed for seed in seeds if seed not in whole)
-    sets = [_result(item) for item in inputs.all(f"arms.{index}.data")]
+    sets = [read_result(item) for item in inputs.all(f"arms.{index}.data")]
     sets.sort(key=lambda made: made.get("generator", {}).get("seed", -1))
     return Panel(arm.target, arm.variant, tuple(eps), tuple(whole), dropped, tuple(heads), tuple(sets))
 
 
-def _heads(result: dict[str, Any], key: str) -> Iterable[Head]:
+def heads_of(result: dict[str, Any], key: str) -> Iterable[Head]:
+    """The heads of a `transfer` job's result."""
     model, data = result["model"], result["data"]
     whole = max(curve["n"] for curve in result["curves"])
     robust = (result.get("robust") or {}).get("accuracy", {})
