@@ -5,10 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from robxfer_core.spec.base import Strict
-from robxfer_core.spec.fields import Attack, Seed
+from robxfer_core.spec.fields import Arch, Attack, Seed
 from robxfer_core.spec.kinds.data import Dataset
 from robxfer_core.spec.kinds.models import Training
 
+from .family import Published, add_published
 from .graph import Graph, dataset_params, plain, slug
 
 Level = Annotated[float, Field(ge=0, le=1000)]
@@ -19,8 +20,22 @@ class Architecture(Strict):
 
     label: Annotated[str, StringConstraints(min_length=1, max_length=40)]
     """What the report calls it."""
-    training: Training
+    training: Training | None = None
     """How each network is trained; the study sets eps and seed."""
+    published: Published | None = None
+    """A family of others, in place of `training`; takes one seed, which draws the components."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.training is None) == (self.published is None):
+            raise ValueError("`training` or `published`, and not both")
+        return self
+
+    @property
+    def arch(self) -> Arch:
+        made = self.training or self.published
+        assert made is not None  # the validator has seen to it
+        return made.arch
 
 
 class ComponentVisualization(Strict):
@@ -33,10 +48,10 @@ class ComponentVisualization(Strict):
     """What all networks are trained on; the test split gives the components' top-9 images."""
     architectures: list[Architecture] = Field(min_length=1, max_length=10)
     """The families."""
-    judge: Training
+    judge: Training | Published
     """How the independent networks are trained that say what a picture shows, one a seed; eps is 0 unless it says
     otherwise, since a robust judge could favour robust networks' pictures. Its architecture or width must be none of
-    the families', with which it would share its random start."""
+    the families', with which it would share its random start. Of a published family, its network of eps 0."""
     norm: Literal["l2", "linf"] = "l2"
     """Of every threat model of the study."""
     levels: list[Level] = Field(min_length=2, max_length=20)
@@ -61,12 +76,15 @@ class ComponentVisualization(Strict):
         for name, values in (("levels", self.levels), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} without repetition, not {values}")
+        published = isinstance(self.judge, Published) or any(each.published for each in self.architectures)
+        if published and len(self.seeds) > 1:
+            raise ValueError(f"one seed with published networks, of which there is one a level, not {self.seeds}")
         slugs = [slug(each.label) for each in self.architectures]
         if len(set(slugs)) != len(slugs):
             labels = [each.label for each in self.architectures]
             raise ValueError(f"architectures whose labels differ in letters or digits, not {labels}")
         arch = self.judge.arch
-        if any((a.training.arch.name, a.training.arch.width) == (arch.name, arch.width) for a in self.architectures):
+        if any((each.arch.name, each.arch.width) == (arch.name, arch.width) for each in self.architectures):
             raise ValueError(f"a judge of another architecture or width than the families', not {arch.name}")
         return self
 
@@ -75,30 +93,15 @@ def expand(graph: Graph, study: ComponentVisualization) -> None:
     """Add the study's jobs."""
     add = graph.add
     data = add(("dataset",), "data", "dataset", **dataset_params(study.dataset))
-    judge = add(("judge",), "judge", "train", dataset=data, **plain(study.judge), matrix={"seed": study.seeds})
+    if isinstance(study.judge, Published):
+        model = add_published(graph, ("judge",), study.judge, study.norm, [0.0], study.seeds, prefix="judge-")
+        judge = f"{model}[eps=0.0]"
+    else:
+        judge = add(("judge",), "judge", "train", dataset=data, **plain(study.judge), matrix={"seed": study.seeds})
     arms = []
     for index, each in enumerate(study.architectures):
-        name, at = slug(each.label), ("architectures", index, "training")
-        source = add(
-            at,
-            f"{name}.source",
-            "train",
-            dataset=data,
-            **plain(each.training) | {"threat": {"norm": study.norm}},
-            matrix={"threat.eps": study.levels, "seed": study.seeds},
-        )
-        accuracy = add(
-            ("evaluation",),
-            f"{name}.source-accuracy",
-            "evaluate",
-            model=source,
-            dataset=data,
-            norm=study.norm,
-            eps=sorted(study.levels),
-            attack=plain(study.evaluation),
-            max_images=study.evaluation_images,
-            seed="$seed",
-        )
+        name = slug(each.label)
+        source, accuracy = _family(graph, study, index, f"{name}.", data)
         pictures = add(
             ("components",),
             f"{name}.components",
@@ -112,5 +115,35 @@ def expand(graph: Graph, study: ComponentVisualization) -> None:
             step_size=study.step_size,
             seed="$seed",
         )
-        arms.append({"label": each.label, "visualizations": [pictures], "sources": [accuracy]})
+        arms.append({"label": each.label, "visualizations": [pictures], "sources": accuracy})
     add((), "report", "component_visualization_report", title=study.title, architectures=arms)
+
+
+def _family(graph: Graph, study: ComponentVisualization, index: int, prefix: str, data: str) -> tuple[str, list[str]]:
+    """The job of an architecture's networks, and of their accuracies where they were trained on this very data set."""
+    each, at = study.architectures[index], ("architectures", index)
+    if each.published is not None:
+        where = (*at, "published")
+        return add_published(graph, where, each.published, study.norm, study.levels, study.seeds, prefix=prefix), []
+    assert each.training is not None
+    source = graph.add(
+        (*at, "training"),
+        f"{prefix}source",
+        "train",
+        dataset=data,
+        **plain(each.training) | {"threat": {"norm": study.norm}},
+        matrix={"threat.eps": study.levels, "seed": study.seeds},
+    )
+    accuracy = graph.add(
+        ("evaluation",),
+        f"{prefix}source-accuracy",
+        "evaluate",
+        model=source,
+        dataset=data,
+        norm=study.norm,
+        eps=sorted(study.levels),
+        attack=plain(study.evaluation),
+        max_images=study.evaluation_images,
+        seed="$seed",
+    )
+    return source, [accuracy]

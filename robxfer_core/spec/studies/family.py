@@ -73,16 +73,31 @@ def add_family(
         matrix = {"threat.eps": levels, "seed": seeds}
         return graph.add((*at, "training"), f"{prefix}source", "train", dataset=data, **how, matrix=matrix), data
     assert source.published is not None
-    where = (*at, "published")
-    params: dict[str, Any] = plain(source.published)
+    return add_published(graph, (*at, "published"), source.published, norm, levels, seeds, data, prefix), data
+
+
+def add_published(
+    graph: Graph,
+    at: Place,
+    published: Published,
+    norm: str,
+    levels: list[float],
+    seeds: list[Seed],
+    data: str | None = None,
+    prefix: str = "",
+) -> str:
+    """Add the jobs that fetch and import a published family; the job of its models, with axes eps and, if any, seed.
+
+    data: the job of the set that its accuracy is measured on.
+    """
+    params: dict[str, Any] = plain(published)
     arch = params.pop("arch")
-    files = graph.add(where, f"{prefix}source-file", "fetch", **params, matrix={"eps": levels})
+    files = graph.add(at, f"{prefix}source-file", "fetch", **params, matrix={"eps": levels})
+    matrix = {"seed": seeds} if seeds else None
     threat = {"norm": norm, "eps": "$eps"}
-    models = graph.add(
-        where, f"{prefix}source", "import_model", file=files, arch=arch, threat=threat, dataset=data,
-        matrix={"seed": seeds} if seeds else None,
-    )  # fmt: skip
-    return models, data
+    return graph.add(
+        at, f"{prefix}source", "import_model", file=files, arch=arch, threat=threat, dataset=data, matrix=matrix
+    )
 
 
 def add_random_init(graph: Graph, at: Place, source: Source, norm: str, seeds: list[Seed], data: str, job: str) -> str:

@@ -46,15 +46,17 @@ class Family:
     seeds: tuple[int, ...]
     pictures: dict[tuple[float, int], Pictures]
     accuracy: dict[tuple[float, int], dict[float, float]]
-    """Of each network, test accuracy under attack by eps of the attack; 0 is clean."""
+    """Of each network, test accuracy under attack by eps of the attack; 0 is clean. Empty for what others published."""
 
     def mean(self, name: str) -> np.ndarray:
         """A measure's mean over each network's components, [seed, level]; NaN where no component has it."""
         rows = [[self.pictures[eps, seed].values(name) for eps in self.eps] for seed in self.seeds]
         return np.array([[values.mean() if len(values) else np.nan for values in row] for row in rows])
 
-    def accuracies(self, eps: float, attacked: float) -> float:
-        """Mean over seeds, of the networks trained at eps."""
+    def accuracies(self, eps: float, attacked: float) -> float | None:
+        """Mean over seeds, of the networks trained at eps; None for a family that nobody evaluated here."""
+        if not self.accuracy:
+            return None
         return float(np.mean([self.accuracy[eps, seed][attacked] for seed in self.seeds]))
 
 
@@ -80,7 +82,7 @@ def _family(label: str, inputs: Inputs, index: int) -> Family:
             0.0: result["clean"]
         }
     eps, seeds = (tuple(sorted({at[axis] for at in pictures})) for axis in (0, 1))
-    lacking = [(e, s) for e in eps for s in seeds if (e, s) not in pictures or (e, s) not in accuracy]
+    lacking = [(e, s) for e in eps for s in seeds if (e, s) not in pictures or (accuracy and (e, s) not in accuracy)]
     if lacking or len(eps) < 2:
         raise BadStudy(f"{label}: levels {list(eps)}; lacks pictures or accuracy of (eps, seed) {lacking[:5]}")
     return Family(label, eps, tuple(int(seed) for seed in seeds), pictures, accuracy)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from robxfer_core.science.report.stats import Trend, bounds, critical, holm, over_seeds, page, rank_correlations
+from robxfer_core.science.report.words import percent
 
 from .collect import Family
 
@@ -83,7 +84,8 @@ def _arm(family: Family, alpha: float) -> dict[str, Any]:
             level[f"{name}_trainings"] = bounds(over_seeds(means), alpha) if known else None
         level["gain"] = float(np.mean([row["end"] - row["start"] for row in rows]))
         level["clean"], level["robust"] = family.accuracies(eps, 0.0), family.accuracies(eps, eps)
-        level["weak"] = eps > 0 and level["robust"] <= family.accuracies(0.0, eps)
+        standard = family.accuracies(0.0, eps)
+        level["weak"] = eps > 0 and standard is not None and level["robust"] <= standard
         levels.append(level)
     return {
         "label": family.label,
@@ -167,8 +169,8 @@ def _row(arm: dict[str, Any], level: dict[str, Any]) -> list[str]:
     return [
         arm["label"],
         f"{level['eps']:g}",
-        f"{100 * level['clean']:.1f} %",
-        f"{100 * level['robust']:.1f} %",
+        percent(level["clean"]),
+        percent(level["robust"]),
         band_text(level["slope"]),
         share_text(level["auroc"]),
         share_text(level["auroc_trainings"]),
