@@ -100,6 +100,18 @@ def test_figure_3_runs_on_files_of_the_published_names(make_stack: Callable[...,
         assert "taken by their word" in page
 
 
+def test_figure_4_runs(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    stack = make_stack()
+    with servers.worker(stack.settings, stack.folder):
+        spec = small(yaml.safe_load((PAPER / "figure4.yaml").read_text()), "") | {"run": {"queue": "cpu"}}
+        digits = spec["studies"]["sources"]["source"]["dataset"]
+        spec["studies"]["sources"] |= {"seeds": [0], "seed_data": digits, "min_agreement": 0.0}
+        experiment = run_to_its_end(stack, spec)
+    report = report_of(stack, experiment, "sources.report", tmp_path / "report")
+    assert (tmp_path / "report" / "figure4b.png").stat().st_size
+    assert {row["name"] for row in report["arms"]} == {"standard", "robust", "nonrobust", "adversarial", "random_init"}
+
+
 @pytest.mark.parametrize("path", sorted(PAPER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_level_that_was_published_is_planned(path: Path) -> None:
     sets = {name: {"shape": None, "classes": 10, "train": 1000, "test": 500} for name in ("flowers17", "hymenoptera")}
