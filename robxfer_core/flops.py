@@ -56,7 +56,7 @@ def flops(job: Job, facts: Mapping[str, Facts], own: Facts) -> float:
         case Probe():
             return _probe(job, facts)
         case EmbedStego():  # textured: 60 bisections of three entropies; matching: three draws
-            return (2000.0 if job.method == "textured" else 100.0) * _values(own) * _images(own)
+            return (2e4 if job.method == "textured" else 100.0) * _values(own) * _images(own)
         case DetectStego():
             images = job.validation * (own.train or UNKNOWN_IMAGES) + (own.test or 0)
             return _forward(own) * images if job.model else 2e3 * (own.length or 512) * _images(own)

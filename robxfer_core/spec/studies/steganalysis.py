@@ -14,8 +14,8 @@ from robxfer_core.spec.kinds.data import Dataset
 from robxfer_core.spec.kinds.models import Training
 from robxfer_core.spec.kinds.stego import Embedding
 
+from .family import Eps, Source, add_family, add_random_init
 from .graph import Graph, dataset_params, plain, slug
-from .transfer_gap import Eps, Source
 
 LABELS = {"lsb_matching": "LSB matching", "textured": "textured"}
 
@@ -80,6 +80,8 @@ class Steganalysis(Strict):
     def _consistent(self) -> Self:
         if 0.0 not in self.levels:
             raise ValueError(f"levels with 0, the standard model, among them, not {self.levels}")
+        if self.source.training is None:
+            raise ValueError("a source with `training`, not a published family")
         tasks = [(each.method, each.payload) for each in self.embeddings]
         for name, values in (("levels", self.levels), ("seeds", self.seeds), ("embeddings", tasks)):
             if len(set(values)) != len(values):
@@ -95,16 +97,8 @@ def label(embedding: Embedding) -> str:
 def expand(graph: Graph, study: Steganalysis) -> None:
     """Add the study's jobs."""
     add = graph.add
-    training = plain(study.source.training) | {"threat": {"norm": study.norm}}
-    source_data = add(("source", "dataset"), "source-data", "dataset", **dataset_params(study.source.dataset))
-    source = add(
-        ("source", "training"),
-        "source",
-        "train",
-        dataset=source_data,
-        **training,
-        matrix={"threat.eps": study.levels, "seed": study.seeds},
-    )
+    source, source_data = add_family(graph, ("source",), study.source, study.norm, study.levels, study.seeds)
+    assert source_data is not None  # what is trained has a data set
     accuracy = add(
         ("evaluation",),
         "source-accuracy",
@@ -117,10 +111,8 @@ def expand(graph: Graph, study: Steganalysis) -> None:
         max_images=study.evaluation_images,
         seed="$seed",
     )
-    start = training | {"epochs": 0, "threat": {"norm": study.norm, "eps": 0.0}}
-    random_init = add(
-        ("source", "training"), "random-init", "train", dataset=source_data, **start, matrix={"seed": study.seeds}
-    )
+    at = ("source", "training")
+    random_init = add_random_init(graph, at, study.source, study.norm, study.seeds, source_data, "random-init")
     covers = add(("covers",), "covers", "dataset", **dataset_params(study.covers))
     arms = [_arm(graph, study, index, covers, (source, random_init)) for index in range(len(study.embeddings))]
     add(

@@ -104,7 +104,7 @@ def headline(verdicts: Sequence[Mapping[str, Any]]) -> str:
     rest = "" if len(usable) == len(verdicts) else f"; {len(verdicts) - len(usable)} more unusable"
     if not told:
         words = listed(sorted({str(row["verdict"]).replace("_", " ") for row in usable}))
-        return f"Robustness of the source: {words} in {len(usable)} tasks{rest}"
+        return f"Whether robustness matters to steganalysis: {words} ({len(usable)} of {len(verdicts)} tasks usable)"
     return f"Robustness {listed(told)}{rest}"
 
 
