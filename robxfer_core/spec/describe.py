@@ -20,6 +20,7 @@ UNITS: dict[str, str] = {
     **dict.fromkeys(("steps", "attack_steps", "holdout_attack_steps"), "gradient steps"),
     **dict.fromkeys(("batch_size", "max_images", "max_train", "max_test", "sizes", "evaluation_images"), "images"),
     "images": "numbers of images",
+    "payload": "bits a value of a pixel",
     **dict.fromkeys(("images_per_class", "few_shot"), "images of each class"),
     **dict.fromkeys(("n1", "n2", "test"), "samples"),
     **dict.fromkeys(("deadline_s", "backoff_s"), "seconds"),
