@@ -85,7 +85,9 @@ def _import(send: Send, path: Path, target: Target, json: bool) -> None:
     except (UploadError, PermissionError) as error:
         errors.print(str(error), style="red", highlight=False)
         sys.exit(WRONG)
-    named: dict[str, Any] = {"kind": job.kind, **{key: value for key, value in job.params.items() if value is not None}}
+    # `dataset` is a job of this experiment, which other specs do not have.
+    given = {key: value for key, value in job.params.items() if value is not None and key != "dataset"}
+    named: dict[str, Any] = {"kind": job.kind, **given}
     measured = result.get("model", {}).get("accuracy") or {}
     if json:
         answer = {"experiment": ended.id, "state": ended.state, "artifact": node.artifact_id, "job": named}
