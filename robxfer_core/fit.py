@@ -35,6 +35,8 @@ class Facts:
     """The network, for a model and for what was made with it."""
     length: int | None = None
     """Of the representation."""
+    exact: bool = False
+    """A data set whose signal is in single grey levels, which resampling would smooth away."""
 
 
 def facts_of(
@@ -90,7 +92,7 @@ def facts_of(
             return Facts()
         case EmbedStego():
             data = known[job.dataset]
-            return replace(data, classes=2, train=_twice(data.train), test=_twice(data.test))
+            return replace(data, classes=2, train=_twice(data.train), test=_twice(data.test), exact=True)
         case DetectStego():
             return known[job.features] if job.features is not None else _own_head(job, known, at)
         case SteganalysisReport():
@@ -141,6 +143,7 @@ def _train(job: Train, known: Mapping[str, Facts], at: tuple[str | int, ...]) ->
     if data.channels is not None and data.channels not in CHANNELS:
         takes = f"images of {' or '.join(map(str, CHANNELS))} channels"
         raise SpecError([Problem(place((*at, "dataset")), f"{data.channels} channels", takes)])
+    _takes(Facts(side=side), data, (*at, "arch", "input_size"))
     if job.init is not None:
         start = known[job.init]
         if start.arch is not None and (start.arch.name, start.arch.width) != (job.arch.name, job.arch.width):
@@ -232,6 +235,9 @@ def _probe(job: Probe, known: Mapping[str, Facts], at: tuple[str | int, ...]) ->
 
 
 def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
+    if data.exact and model.side is not None and data.side is not None and model.side != data.side:
+        got = f"a model that computes on {model.side}x{model.side} pixels, for images of {data.side}x{data.side}"
+        raise SpecError([Problem(place(at), got, "one of their very size: nothing is resampled after an embedding")])
     if model.channels == 1 and data.channels == 3:
         takes = "a model trained on 3 channels (one of 3 takes 1, repeated; not the other way)"
         raise SpecError([Problem(place(at), "a model of 1 channel for images of 3", takes)])

@@ -24,8 +24,14 @@ HERE = ("127.0.0.1",)
 
 
 @contextmanager
-def serving(breaks: tuple[int, ...] = (), tag: str | None = '"1"', redirect: str | None = None) -> Iterator[Any]:
-    """A server of DATA at /a/weights.ckpt. Its n-th answer ends after breaks[n] bytes. Yields (base URL, ranges)."""
+def serving(
+    breaks: tuple[int, ...] = (),
+    tag: str | None = '"1"',
+    redirect: str | None = None,
+    data: bytes = DATA,
+    told: bool = True,
+) -> Iterator[Any]:
+    """A server of `data` at /a/weights.ckpt. Its n-th answer ends after breaks[n] bytes. Yields (base URL, ranges)."""
     ranges: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,13 +50,14 @@ def serving(breaks: tuple[int, ...] = (), tag: str | None = '"1"', redirect: str
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and same else 0
             self.send_response(206 if start else 200)
             if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(DATA) - 1}/{len(DATA)}")
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             if tag:
                 self.send_header("ETag", tag)
-            self.send_header("Content-Length", str(len(DATA) - start))
+            if told:
+                self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
             number = len(ranges) - 1
-            self.wfile.write(DATA[start : start + breaks[number]] if number < len(breaks) else DATA[start:])
+            self.wfile.write(data[start : start + breaks[number]] if number < len(breaks) else data[start:])
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -110,7 +117,13 @@ def test_files_of_a_family_are_named_by_eps(tmp_path: Path) -> None:
         run = LocalRun(tmp_path / name, data_root=tmp_path)
         compute("fetch", {"file": "w_eps{eps}", "eps": eps}, Inputs({}), run)
         assert (run.out / name).read_bytes() == name.encode()
-    for wrong in ({"file": "w_eps{eps}"}, {"file": "w", "eps": 1.0}, {"file": "{0.__class__}"}, {"file": "../w"}):
+    for wrong in (
+        {"file": "w_eps{eps}"},
+        {"file": "w", "eps": 1.0},
+        {"file": "{0.__class__}"},
+        {"file": "../w"},
+        {"file": "result.json"},
+    ):
         with pytest.raises(ValidationError):
             compute("fetch", wrong, Inputs({}), LocalRun(tmp_path / "wrong"))
 
@@ -118,6 +131,7 @@ def test_files_of_a_family_are_named_by_eps(tmp_path: Path) -> None:
 def test_a_mirror_is_asked_where_the_first_has_nothing(tmp_path: Path) -> None:
     with serving() as (base, _):
         run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}nowhere/", f"{base}a/"], sha256=NAMED)
+    assert run.lines[0].startswith("not taken")
     assert run.lines[0].endswith("404 Not Found")
     assert (run.out / "weights.ckpt").read_bytes() == DATA
 
@@ -129,32 +143,52 @@ def test_a_file_that_is_here_is_taken_and_nobody_asked(tmp_path: Path) -> None:
         LocalRun(tmp_path / "run", data_root=tmp_path, fetch_hosts=HERE), urls=["http://127.0.0.1:9/"], sha256=NAMED
     )
     assert (run.out / "weights.ckpt").read_bytes() == DATA
-    with pytest.raises(BadUpload, match=r"models/weights.ckpt: got a file of sha256"):
+    with pytest.raises(Unfetched, match=r"models/weights.ckpt: got a file of sha256"):
         run_fetch(LocalRun(tmp_path / "other", data_root=tmp_path), sha256={"weights.ckpt": "0" * 64})
 
 
+def test_a_wrong_file_here_or_there_does_not_keep_from_the_right_one(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "weights.ckpt").write_bytes(b"of another time")
+    with serving(data=b"<html>moved</html>") as (wrong, _), serving() as (right, ranges):
+        urls = ["https://not.allowed.test/", f"{wrong}a/", f"{right}a/"]
+        run = LocalRun(tmp_path / "run", data_root=tmp_path, fetch_hosts=HERE)
+        run_fetch(run, urls=urls, sha256=NAMED)
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+    assert ranges == [None]  # nothing of the others' bytes is gone on with
+    assert [line.split(":")[0] for line in run.lines[:3]] == ["not taken"] * 3
+
+
+def test_an_answer_that_may_have_broken_off_is_not_taken_for_whole(tmp_path: Path) -> None:
+    with serving(told=False) as (base, _):
+        with pytest.raises(Unfetched, match="no told length"):
+            run_fetch(LocalRun(tmp_path / "a", fetch_hosts=HERE), urls=[f"{base}a/"])
+        run = run_fetch(LocalRun(tmp_path / "b", fetch_hosts=HERE), urls=[f"{base}a/"], sha256=NAMED)
+    assert (run.out / "weights.ckpt").read_bytes() == DATA
+
+
 def test_another_content_than_the_one_named_is_refused(tmp_path: Path) -> None:
-    with serving() as (base, _), pytest.raises(BadUpload, match=f"sha256 {SHA}; takes one of 0000"):
+    with serving() as (base, _), pytest.raises(Unfetched, match=f"sha256 {SHA}; takes one of 0000"):
         run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], sha256={"weights.ckpt": "0" * 64})
     assert not (tmp_path / "out" / "weights.ckpt").exists()
 
 
 def test_more_than_was_allowed_is_refused(tmp_path: Path) -> None:
-    with serving() as (base, _), pytest.raises(BadUpload, match="takes at most 1000"):
+    with serving() as (base, _), pytest.raises(Unfetched, match="takes at most 1000"):
         run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"], max_bytes=1000)
 
 
 def test_where_nobody_has_it_the_error_says_what_to_do(tmp_path: Path) -> None:
     with serving() as (base, _), pytest.raises(Unfetched, match=r"404 Not Found; put it into models/ under ROBXFER"):
         run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}b/"])
-    with pytest.raises(BadUpload, match="urls: got none"):
+    with pytest.raises(Unfetched, match="no URL is named"):
         run_fetch(LocalRun(tmp_path / "none"))
 
 
 def test_a_redirect_leads_only_to_where_files_may_come_from(tmp_path: Path) -> None:
     where = "http://169.254.169.254/latest/meta-data"
     reason = r"got the host 169\.254\.169\.254; takes one of 127\.0\.0\.1"
-    with serving(redirect=where) as (base, _), pytest.raises(BadUpload, match=reason):
+    with serving(redirect=where) as (base, _), pytest.raises(Unfetched, match=reason):
         run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
 
 
@@ -165,6 +199,7 @@ def test_a_redirect_leads_only_to_where_files_may_come_from(tmp_path: Path) -> N
         ("https://example.org.evil.test/x", SHA, "the host"),
         ("https://notexample.org/x", SHA, "the host"),
         ("file:///etc/passwd", SHA, "another address"),
+        ("http://[", SHA, "no address"),
         ("https://user:word@example.org/x", SHA, "another address"),
         ("http://example.org/x", None, "http without a sha256"),
     ],

@@ -276,6 +276,7 @@ def test_the_centre_of_256_is_224():
     x = torch.arange(256).expand(1, 1, 256, 256)
     assert center_crop(x).shape == (1, 1, 224, 224)
     assert center_crop(x)[0, 0, 0, [0, -1]].tolist() == [16, 239]
+    assert [center_crop(torch.zeros(1, 1, n, n)).shape[-1] for n in (8, 24, 32)] == [7, 21, 28]
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_figure_1_runs_on_files_of_the_published_names(make_stack: Callable[...,
         experiment = run_to_its_end(stack, spec)
     report = report_of(stack, experiment, "components.report", tmp_path / "report")
     assert [[level["eps"] for level in arm["levels"]] for arm in report["architectures"]] == [LEVELS, LEVELS]
+    assert "training variance is unknown" in report["headline"]["text"]
     assert all(level["clean"] is None for arm in report["architectures"] for level in arm["levels"])
     assert all(level["gain"] > 0 for arm in report["architectures"] for level in arm["levels"])
 

@@ -224,3 +224,21 @@ def test_a_cost_tells_gpu_hours_and_bytes():
     assert cost.bytes == pytest.approx(images + weights, rel=0.01)
     done = estimate(made, {n.key for n in made.nodes}, {}, slots=1)
     assert (done.gpu_seconds, done.bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("side", [16, 8])
+def test_nothing_is_resampled_after_an_embedding(side: int):
+    jobs = {
+        "digits": {"kind": "dataset", "name": "digits", "size": 16},
+        "stego": {"kind": "embed_stego", "dataset": "digits"},
+        "net": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "input_size": side}},
+        "seen": {"kind": "features", "model": "net", "dataset": "stego"},
+    }
+    spec = {"name": "x", "jobs": jobs}
+    if side == 16:
+        assert "seen" in named(plan(spec))
+        return
+    with pytest.raises(SpecError) as told:
+        plan(spec)
+    assert told.value.problems[0].at == "jobs.seen.model"
+    assert "8x8 pixels, for images of 16x16" in told.value.problems[0].got

@@ -84,6 +84,6 @@ def random_flip(x: Tensor, seeds: Tensor) -> Tensor:
 
 
 def center_crop(x: Tensor) -> Tensor:
-    """The middle 7/8 of the side of images [N, C, H, W] (of 256 pixels: 224)."""
-    rows, columns = (side // 16 for side in x.shape[2:])
-    return x[:, :, rows : x.shape[2] - rows, columns : x.shape[3] - columns]
+    """The middle 7/8 of the side of images [N, C, H, W], to the next pixel (of 256 pixels: 224, of 24: 21)."""
+    (height, top), (width, left) = ((kept := round(side * 7 / 8), (side - kept) // 2) for side in x.shape[2:])
+    return x[:, :, top : top + height, left : left + width]

@@ -12,6 +12,7 @@ WORDS = {
     "antirobust": "Each image was moved by targeted PGD towards a class of a generator, and is labelled with it.",
     "relabel_only": "A control: unchanged images with the labels of an antirobust set.",
     "noise": "A control: images moved at random as far as an antirobust set's, with that set's labels.",
+    "stego": "Covers (label 0), and the same images with a hidden message (label 1); a pair stays in one split.",
     "robust": "Training images that a robust generator represents as it does the originals, with their labels.",
     "nonrobust": "Training images that a standard generator represents as it does the originals, with their labels.",
 }

@@ -86,7 +86,8 @@ def write_parquet(out: Path, splits: list[SplitImages], classes: list[str], shar
             ("label", pa.int64()),
         ]
         if split.original is not None:
-            features["original_label"] = names
+            # The own class of an image is not always one of the labels: of a stego set, it is its cover's.
+            features["original_label"] = {"dtype": "int64", "_type": "Value"}
             fields.append(("original_label", pa.int64()))
         told = json.dumps({"info": {"features": features}})
         schema = pa.schema(fields, metadata={"huggingface": told})

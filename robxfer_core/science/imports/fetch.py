@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
@@ -30,7 +31,7 @@ AWAY = (URLError, http.client.HTTPException, OSError)
 
 
 class Unfetched(ConnectionError):
-    """No URL gave the file. The message says why, URL by URL."""
+    """The file was to be had nowhere. The message says why, place by place."""
 
 
 @dataclass
@@ -45,6 +46,15 @@ class Partial:
     @property
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
+
+    def take(self, path: Path) -> None:
+        """A whole file of this machine, in place of what came."""
+        self.drop()
+        shutil.copyfile(path, self.path)
+
+    def drop(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.url = self.tag = ""
 
     def save(self, folder: Path) -> None:
         if self.path.exists():
@@ -61,39 +71,55 @@ class Partial:
 def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Leave the file, under its name. Resumes where it was interrupted.
 
-    Raises BadUpload for a content that is not the one named or larger than `max_bytes`, a host that the operator does
-    not allow; Unfetched where no URL gives it.
+    The folder comes first, then URL by URL: what is not the content named, too large or on a host that the operator
+    does not allow is no reason to give up the others. Raises Unfetched, which says why of each, where none has it.
     """
-    sha256 = spec.sha256.get(spec.name)
     part = Partial(run.out / f".{spec.name}.part")
+    if run.resume is not None:
+        part.restore(run.resume)
+    why: list[str] = []
+    for source, get in _sources(spec, part, run):
+        try:
+            get()
+            _check_content(part, source, spec)
+        except (BadUpload, Unfetched) as error:
+            part.drop()
+            why.append(str(error))
+            run.log(f"not taken: {error}")
+            continue
+        found = _sha256(part.path)
+        part.path.rename(run.out / spec.name)
+        run.log(f"{spec.name} from {source}: sha256 {found}")
+        return {"file": spec.name, "source": source, "sha256": found, "bytes": (run.out / spec.name).stat().st_size}
+    told = "; ".join(why) or "no URL is named, and it lies in no folder here"
+    raise Unfetched(f"{spec.name}: {told}; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
+
+
+def _sources(spec: Fetch, part: Partial, run: Run) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each place where the file may be, and what brings it from there to the partial file."""
     local = run.data_root / spec.folder / spec.name if run.data_root else None
-    urls = [url + spec.name if url.endswith("/") else url for url in spec.urls]
-    for url in urls:
-        check_url(url, run.fetch_hosts, sha256)
     if local is not None and local.is_file():
-        source = f"{spec.folder}/{spec.name}"
-        if local.stat().st_size > spec.max_bytes:
-            raise BadUpload(source, f"{local.stat().st_size} bytes", f"at most {spec.max_bytes}")
-        shutil.copyfile(local, part.path)
-    elif urls:
-        if run.resume is not None:
-            part.restore(run.resume)
-        source = _from_urls(urls, part, spec, run)
-    else:
-        where = f"{local}" if local else "any folder, since ROBXFER_DATA_ROOT is not set"
-        raise BadUpload("urls", f"none, and there is no {spec.name} in {where}", "a URL, or the file in its folder")
-    found = _sha256(part.path)
-    if sha256 is not None and found != sha256:
-        raise BadUpload(source, f"a file of sha256 {found}", f"one of {sha256}")
-    part.path.rename(run.out / spec.name)
-    run.log(f"{spec.name} from {source}: sha256 {found}")
-    return {"file": spec.name, "source": source, "sha256": found, "bytes": (run.out / spec.name).stat().st_size}
+        yield f"{spec.folder}/{spec.name}", lambda: part.take(local)
+    for url in spec.urls:
+        whole = url + spec.name if url.endswith("/") else url
+        yield whole, partial(_from_url, whole, part, spec, run)
+
+
+def _check_content(part: Partial, source: str, spec: Fetch) -> None:
+    if part.size > spec.max_bytes:
+        raise BadUpload(source, f"{part.size} bytes", f"at most {spec.max_bytes}")
+    named = spec.sha256.get(spec.name)
+    if named is not None and (found := _sha256(part.path)) != named:
+        raise BadUpload(source, f"a file of sha256 {found}", f"one of {named}")
 
 
 def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
     """Raise BadUpload unless the operator allows the host (`.example.org`: any host within), and the bytes are safe on
     their way: by https, or held against a sha256, or on this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BadUpload(url, f"no address ({error})", "http:// or https://") from error
     host = (parts.hostname or "").lower()
     if parts.scheme not in ("http", "https") or parts.username or parts.password:
         raise BadUpload(url, "another address than a plain one", "http:// or https:// without a user")
@@ -104,33 +130,27 @@ def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
         raise BadUpload(url, "http without a sha256", "https, or the sha256 of the file")
 
 
-def _from_urls(urls: list[str], part: Partial, spec: Fetch, run: Run) -> str:
-    """The file of the first URL that gives it whole; the URL."""
-    why: list[str] = []
-    sha256 = spec.sha256.get(spec.name)
-    for url in urls:
-        if part.url != url and sha256 is None:  # another server's bytes may be of another content
-            part.path.unlink(missing_ok=True)
-            part.tag = ""
+def _from_url(url: str, part: Partial, spec: Fetch, run: Run) -> None:
+    """The file of a URL, tried again while that brings more of it."""
+    check_url(url, run.fetch_hosts, spec.sha256.get(spec.name))
+    if part.url != url:  # another server's bytes may be of another content
+        part.drop()
         part.url = url
-        idle, reason = 0, ""
-        while idle < TRIES:
-            before = part.size
-            try:
-                _get(url, part, spec, run)
-                return url
-            except HTTPError as error:
-                reason = f"{error.code} {error.reason}"
-                if error.code in (400, 401, 403, 404, 410, 451):
-                    break
-            except AWAY as error:
-                reason = str(error) or type(error).__name__
-            idle = 0 if part.size > before else idle + 1
-            if idle < TRIES:
-                time.sleep(PAUSE_S * 2**idle)
-        run.log(f"{url}: {reason}")
-        why.append(f"{url}: {reason}")
-    raise Unfetched(f"{spec.name}: " + "; ".join(why) + f"; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
+    idle, reason = 0, ""
+    while idle < TRIES:
+        before = part.size
+        try:
+            return _get(url, part, spec, run)
+        except HTTPError as error:
+            reason = f"{error.code} {error.reason}"
+            if error.code in (400, 401, 403, 404, 410, 451):
+                break
+        except AWAY as error:
+            reason = str(error) or type(error).__name__
+        idle = 0 if part.size > before else idle + 1
+        if idle < TRIES:
+            time.sleep(PAUSE_S * 2**idle)
+    raise Unfetched(f"{url}: {reason}")
 
 
 def _get(url: str, part: Partial, spec: Fetch, run: Run) -> None:
@@ -152,9 +172,11 @@ def _get(url: str, part: Partial, spec: Fetch, run: Run) -> None:
     with answer:
         told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
         goes_on = answer.status == 206 and told is not None and int(told[1]) == part.size
-        length = answer.headers.get("Content-Length")
+        length = answer.headers.get("Content-Length") or ""
         start = part.size if goes_on else 0
-        total = start + int(length) if length else None
+        total = start + int(length) if length.isdecimal() else None
+        if total is None and sha256 is None:
+            raise BadUpload(url, "an answer of no told length, and no sha256", "either, to know that all has come")
         tag = answer.headers.get("ETag") or ""
         part.tag = "" if tag.startswith("W/") else tag
         if total is not None and total > spec.max_bytes:

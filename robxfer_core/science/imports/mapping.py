@@ -21,6 +21,8 @@ HEADS = ("head.", "fc.", "linear.")
 COPIES = ("attacker.", "normalizer.", "normalize.")
 """The robustness library keeps every weight twice, and the normalisation beside both."""
 SHOWN = 10
+WIDTH = 200
+"""Characters of a line: names are their maker's."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,15 @@ class Names:
     dropped: dict[str, str]
     """The file's name -> why it is not taken."""
 
-    def lines(self) -> list[str]:
+    def lines(self, most: int = 50) -> list[str]:
         """What is done with the file's tensors, a line for each way of renaming and each reason to drop."""
         renamed = Counter(_change(theirs, ours) for ours, theirs in self.taken.items())
         why = Counter((_group([*name.split(".")[:2], "*"]), reason) for name, reason in self.dropped.items())
         told = [f"{len(self.taken)} of {len(self.taken) + len(self.dropped)} tensors of the file are taken"]
         told += [f"renamed: {theirs} -> {ours} ({n})" for (theirs, ours), n in renamed.items()]
         told += [f"dropped: {group} ({n}): {reason}" for (group, reason), n in why.items()]
-        return told
+        more = [f"and {len(told) - most} lines more, in mapping.json"] if len(told) > most else []
+        return [line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in told[:most]] + more
 
     def write(self, folder: Path) -> None:
         """mapping.json: every tensor of the file, and what became of it."""

@@ -33,8 +33,6 @@ SLACK = 4
 """How many times as large as its weights a checkpoint may be: an optimiser keeps two more copies."""
 CLASSES = 100_000
 PICKLE = b"\x80\x02"
-SHOWN = 50
-"""Lines on names that are in result.json; mapping.json has every name."""
 
 
 def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
@@ -68,7 +66,7 @@ def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
     card = models.save(
         network, run.out, threat=spec.threat, seed=spec.seed, epochs=None, source=source, accuracy=accuracy
     )
-    return {"model": card, "names": names.lines()[:SHOWN]}
+    return {"model": card, "names": names.lines()}
 
 
 def _file(spec: ImportModel, inputs: Inputs) -> tuple[Path, str]:
@@ -77,7 +75,7 @@ def _file(spec: ImportModel, inputs: Inputs) -> tuple[Path, str]:
         return upload(inputs), f"an upload of sha256 {spec.upload}"
     folder = inputs.one("file").path
     told = json.loads((folder / "result.json").read_text())
-    return folder / told["file"], f"{told['source']}, sha256 {told['sha256']}"[:400]
+    return folder / told["file"], f"{told['source'][:300]}, sha256 {told['sha256']}"
 
 
 def _measured(network: models.Network, data: Images, spec: ImportModel, run: Run) -> models.Accuracy:

@@ -64,11 +64,13 @@ class Fetch(Job):
     """Under ROBXFER_DATA_ROOT, where the file may lie already."""
     sha256: dict[str, Upload] = Field(default={}, max_length=100)
     """By the file's name. Where it is not there any content is taken, and the job's log says what to write here."""
-    max_bytes: int = Field(default=4 << 30, ge=1, lt=2**53)
+    max_bytes: int = Field(default=4 << 30, ge=1, le=64 << 30)
     """Most bytes that are taken."""
 
     @model_validator(mode="after")
     def _named(self) -> Self:
+        if self.file == "result.json":
+            raise ValueError("another name than that of the job's own result")
         if ("{eps}" in self.file) != (self.eps is not None):
             raise ValueError("`eps` with a `file` that has {eps} in its name, and only then")
         return self

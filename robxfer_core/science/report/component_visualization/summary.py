@@ -12,6 +12,7 @@ from robxfer_core.science.report.words import percent
 from .collect import Family
 
 MEASURES = {"auroc": "AUROC", "slope": "spectral slope"}
+CAVEAT = "these networks alone: with one training a level, training variance is unknown"
 COLUMNS = (
     "architecture",
     "eps",
@@ -142,7 +143,8 @@ def _headline(families: Sequence[Family], trends: Sequence[dict[str, Any]], alph
         told = f"{words} {row['direction']} with eps" if row["shown"] else f"no trend of {words} with eps is shown"
         p = "no test" if row["p_holm"] is None else f"p {p_text(row['p_holm'])}"
         parts.append(f"{told} ({first:.2f} at the lowest level, {last:.2f} at the highest; {p})")
-    return "; ".join(parts)
+    caveat = [] if any(len(family.seeds) > 1 for family in families) else [CAVEAT]
+    return "; ".join(parts + caveat)
 
 
 def p_text(p: float | None) -> str:

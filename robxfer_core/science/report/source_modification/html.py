@@ -82,7 +82,7 @@ def _advantages(row: Mapping[str, Any]) -> tuple[str | None, ...]:
     return (
         NAMES[row["name"]],
         words.accuracy(row["first"]),
-        words.number(reached) if reached else None,
+        f"{words.number(reached)} ({row['reached']} of {row['seeds']} sources)" if reached else None,
         words.accuracy(asymptote) if asymptote else None,
         words.accuracy(row["tuned"]) if row["tuned"] else None,
     )

@@ -93,6 +93,8 @@ def _arm(arm: Arm, alpha: float) -> dict[str, Any]:
         "accuracy": bounds(crossed(arm.outcomes()), alpha),
         "first": bounds(crossed(arm.outcomes(first=True)), alpha),
         "epochs_to_90": bounds(over_seeds(reached), alpha) if len(reached) else None,
+        "reached": len(reached),
+        "seeds": len(test),
         "asymptote": None if np.isnan(asymptote).any() else bounds(over_seeds(asymptote), alpha),
         "tuned": bounds(over_seeds(tuned), alpha) if tuned else None,
         "by_seed": test[:, -1].tolist(),
