@@ -96,7 +96,9 @@ def facts_of(
         case DetectStego():
             return known[job.features] if job.features is not None else _own_head(job, known, at)
         case SteganalysisReport():
-            return Facts()
+            tests = [known[ref].test for arm in job.arms for ref in arm.detections]
+            pairs = min((n // 2 for n in tests if n is not None), default=None)
+            return Facts(test=pairs)  # the image of its intervals is a pair
         case Report() | SourceModificationReport():
             tests = [known[ref].test for arm in job.arms for ref in arm.transfers]
             return Facts(test=min((n for n in tests if n is not None), default=None))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from robxfer_api.effects import detectable
 from robxfer_core.cost import Measured, estimate
 from robxfer_core.plan import Node, Plan, make_plan
 from robxfer_core.spec.base import canonical, digest
@@ -15,7 +16,8 @@ from robxfer_core.spec.errors import SpecError
 from robxfer_core.spec.experiment import read_spec
 from robxfer_core.spec.kinds.models import Train
 
-QUICKSTART = (Path(__file__).parents[2] / "examples/quickstart.yaml").read_bytes()
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICKSTART = (EXAMPLES / "quickstart.yaml").read_bytes()
 
 
 def plan(spec: dict[str, Any]) -> Plan:
@@ -242,3 +244,14 @@ def test_nothing_is_resampled_after_an_embedding(side: int):
         plan(spec)
     assert told.value.problems[0].at == "jobs.seen.model"
     assert "8x8 pixels, for images of 16x16" in told.value.problems[0].got
+
+
+@pytest.mark.parametrize(
+    ("toy", "seeds", "levels", "targets"),
+    [("source_modification", 2, 4, 1), ("steganalysis", 2, 2, 1), ("which_eps", 3, 3, 2)],
+)
+def test_a_plan_says_what_a_study_could_detect(toy: str, seeds: int, levels: int, targets: int):
+    made = make_plan(read_spec((EXAMPLES / f"toy/{toy}.yaml").read_bytes()), dict(BUILTIN))
+    (found,) = (detectable(made, dict(BUILTIN)) or {}).values()
+    assert (found["seeds"], found["levels"], found["targets"]) == (seeds, levels, targets)
+    assert 0 < found["effect"] < 1

@@ -2,19 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from robxfer_api.effects import detectable
 from robxfer_core.cost import Cost
-from robxfer_core.fit import Facts, facts_of
 from robxfer_core.plan import Catalog, Node, Plan
-from robxfer_core.spec.detectable import detectable_effect
-from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire_plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
-
-# Before there are results, the spread is assumed: differences of accuracy vary by 2 points over seeds, and images
-# disagree about as often as two networks of 90 % accuracy whose errors mostly coincide.
-SEED_SD = 0.02
-IMAGE_SD = 0.2
 
 
 def group_of(node: str) -> str:
@@ -43,7 +36,7 @@ def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost, cata
             slots=cost.slots,
             basis=cost.basis,
         ),
-        detectable_effect=_detectable(plan, catalog),
+        detectable_effect=detectable(plan, catalog),
         nodes=[_node(node, states) for node in plan.nodes],
         edges=[(ref.node, node.name) for node in plan.nodes for ref in node.inputs],
     )
@@ -81,48 +74,3 @@ def _group(name: str, nodes: list[Node], done: Collection[str]) -> PlanGroup:
 def _count(nodes: list[Node], done: Collection[str]) -> PlanCount:
     keys = {node.key for node in nodes}
     return PlanCount(nodes=len(nodes), jobs=len(keys), done=len(keys & set(done)))
-
-
-def _detectable(plan: Plan, catalog: Catalog | None) -> dict[str, Any] | None:
-    """Of each report: the smallest difference of accuracy that its design would likely show, and what that assumes."""
-    reports = [node for node in plan.nodes if node.kind == "report"]
-    if not reports:
-        return None
-    by_key = {node.key: node for node in plan.nodes}
-    facts: dict[str, Facts] = {}
-    for node in plan.nodes:
-        facts.setdefault(node.key, facts_of(KINDS[node.kind].model_validate(node.params), facts, catalog, (node.name,)))
-    return {report.name: _of_report(report, by_key, facts[report.key]) for report in reports}
-
-
-def _of_report(report: Node, by_key: Mapping[str, Node], facts: Facts) -> dict[str, Any]:
-    seeds: dict[float, set[int]] = defaultdict(set)
-    for ref in report.inputs:
-        if ref.field == "sources":
-            model = by_key[next(each.key for each in by_key[ref.key].inputs if each.field == "model")]
-            if model.params.get("epochs", 1) > 0:  # a random network is no level of the family
-                seeds[model.params["threat"]["eps"]].add(model.params["seed"])
-    design = {
-        "seeds": min((len(each) for each in seeds.values()), default=0),
-        "levels": len(seeds),
-        "targets": len({arm["target"] for arm in report.params["arms"]}),
-        "n_test": facts.test,
-    }
-    effect = None
-    if facts.test:
-        effect = detectable_effect(
-            design["seeds"],
-            design["levels"],
-            facts.test,
-            SEED_SD,
-            IMAGE_SD,
-            targets=design["targets"],
-            margin=report.params["margin"],
-            confidence=report.params["confidence"],
-        )
-    basis = (
-        f"{design['levels']} levels, {design['seeds']} seeds, {facts.test or 'an unknown number of'} test images, "
-        f"{design['targets']} targets; power 0.8; assumed spread of a difference: {SEED_SD:g} over seeds, "
-        f"{IMAGE_SD:g} over images"
-    )
-    return {"effect": effect, "basis": basis, **design}
