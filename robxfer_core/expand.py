@@ -134,7 +134,7 @@ def _members(
     """room, inputs: how many members, and inputs of members, the plan has left."""
     kind = _kind(raw, at)
     raw = dict(raw)
-    own = _own_axes(raw.pop("matrix", None), at)
+    own = _own_axes(raw.pop("matrix", None), kind, at)
     times = math.prod(len(values) for _, _, values in own)
     taken = 0
     points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]] = [({}, {})]
@@ -226,7 +226,7 @@ def _member(
     return Member(node_name(job, axes), job, made, axes)
 
 
-def _own_axes(matrix: Any, at: tuple[str, ...]) -> list[tuple[str, str, list[Any]]]:
+def _own_axes(matrix: Any, kind: type[Job], at: tuple[str, ...]) -> list[tuple[str, str, list[Any]]]:
     """[(axis, parameter path, values)] of a `matrix`; the axis is the path's last word."""
     if matrix is None:
         return []
@@ -237,6 +237,12 @@ def _own_axes(matrix: Any, at: tuple[str, ...]) -> list[tuple[str, str, list[Any
         where = place((*at, "matrix", str(path)))
         if not isinstance(path, str) or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", path):
             raise SpecError([Problem(where, show(path), "a parameter path such as threat.eps")])
+        words = path.split(".")
+        if words[0] in ("kind", "matrix", "run"):
+            raise SpecError([Problem(where, show(path), f"a parameter; {words[0]} is the same for all members")])
+        if any(word in kind.TAKES for word in words) or uses({"": values}, kind):  # the plan would not see these inputs
+            takes = "parameters that are no references; a reference fans out over the matrix of the job that it names"
+            raise SpecError([Problem(where, show(values), takes)])
         if not isinstance(values, list) or not values:
             raise SpecError([Problem(where, show(values), "a list of at least one value")])
         long = [value for value in values if len(_text(value)) > MAX_VALUE]

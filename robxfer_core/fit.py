@@ -94,7 +94,7 @@ def facts_of(
             data = known[job.dataset]
             return replace(data, classes=2, train=_twice(data.train), test=_twice(data.test), exact=True)
         case DetectStego():
-            return known[job.features] if job.features is not None else _own_head(job, known, at)
+            return _detect(job, known, at)
         case SteganalysisReport():
             tests = [known[ref].test for arm in job.arms for ref in arm.detections]
             pairs = min((n // 2 for n in tests if n is not None), default=None)
@@ -276,7 +276,12 @@ def _same_task(data: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
             )
 
 
-def _own_head(job: DetectStego, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+def _detect(job: DetectStego, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
+    if job.features is not None:
+        if not known[job.features].exact:
+            takes = "features of a set by embed_stego"
+            raise SpecError([Problem(place((*at, "features")), f"{show(job.features)}, of another set", takes)])
+        return known[job.features]
     assert job.model is not None  # its validation says so
     assert job.dataset is not None
     data, model = known[job.dataset], known[job.model]

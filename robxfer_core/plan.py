@@ -15,7 +15,7 @@ from .expand import Member, expand
 from .fit import Facts, facts_of
 from .flops import flops
 from .spec.base import digest, references
-from .spec.errors import Problem, SpecError, place
+from .spec.errors import Problem, SpecError, place, show
 from .spec.experiment import Experiment, problems_of
 from .spec.job import Job, Running
 from .spec.jobs import KINDS
@@ -77,10 +77,16 @@ def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
         at = places[member.job]
         try:
             job = _validated(member, at)
-            if any(ref not in nodes for _, ref in references(job)):
+            lacking = next(((where, ref) for where, ref in references(job) if ref not in nodes), None)
+            if lacking and problems:
                 continue  # what it takes is wrong already
+            if lacking:
+                where, ref = lacking
+                raise SpecError([Problem(place((*at, *where)), show(ref), "the name of a job of this spec")])
             facts[member.name] = facts_of(job, facts, catalog, at)
-            nodes[member.name] = _node(member.name, job, nodes, facts, _running(job, experiment.run, at))
+            made = _node(member.name, job, nodes, facts, _running(job, experiment.run, at))
+            _judged_by_another(made, at)
+            nodes[member.name] = made
         except SpecError as error:
             problems |= {(p.at, p.takes): p for p in error.problems}
             if len(problems) >= 20:
@@ -113,7 +119,7 @@ def _validated(member: Member, at: Place) -> Job:
     try:
         return KINDS[str(member.raw["kind"])].model_validate(member.raw)
     except ValidationError as error:
-        raise SpecError(problems_of(error, at)) from None
+        raise SpecError(problems_of(error, member.raw, at)) from None
 
 
 def _running(job: Job, default: Running, at: Place) -> Running:
@@ -124,6 +130,14 @@ def _running(job: Job, default: Running, at: Place) -> Running:
         at = (*at, "run", "gpus")
         raise SpecError([Problem(place(at), str(job.run.gpus), "1; only `train` computes on several")])
     return (job.run or default).model_copy(update={"gpus": 1})
+
+
+def _judged_by_another(node: Node, at: Place) -> None:
+    """Refuses a picture whose judge is its own network, by whatever name: two names of one key are one job."""
+    taken = {ref.field: ref for ref in node.inputs}
+    if "judge" in taken and taken["judge"].key == taken["model"].key:
+        got = f"{show(taken['judge'].node)}, the very network that {show(taken['model'].node)} is"
+        raise SpecError([Problem(place((*at, "judge")), got, "another network")])
 
 
 def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], running: Running) -> Node:

@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .base import Strict
-from .errors import Problem, SpecError, place, show
+from .errors import SHOWN, Problem, SpecError, place, show
 from .job import Running
 from .studies import Study
 
@@ -50,7 +50,7 @@ def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experimen
     try:
         experiment = Experiment.model_validate(raw)
     except ValidationError as error:
-        raise SpecError(problems_of(error)) from None
+        raise SpecError(problems_of(error, raw)) from None
     if not experiment.jobs and not experiment.studies:
         raise SpecError([Problem("jobs", "no job and no study", "at least one job or study")])
     return experiment
@@ -63,8 +63,12 @@ def _unstorable(value: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
         yield Problem(place(at[:5]), f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _unstorable(key, (*at, str(key).encode("ascii", "backslashreplace").decode()))
-            yield from _unstorable(item, (*at, str(key)))
+            if not isinstance(key, str):
+                got = f"the key {show(key)}, which is no text"
+                yield Problem(place(at), got, "keys that are text: in YAML, quotes make one of a number")
+                continue
+            yield from _unstorable(key, (*at, key.encode("ascii", "backslashreplace").decode()))
+            yield from _unstorable(item, (*at, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unstorable(item, (*at, index))
@@ -74,14 +78,12 @@ def _unstorable(value: Any, at: tuple[str | int, ...]) -> Iterator[Problem]:
         yield Problem(place(at), show(value), "Unicode text without NUL")
 
 
-def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> list[Problem]:
-    """pydantic's errors as ours: where, what it got, what it takes."""
+def problems_of(error: ValidationError, given: Any, prefix: tuple[str | int, ...] = ()) -> list[Problem]:
+    """pydantic's errors as ours: where, what it got, what it takes. given: what was validated, which lies at prefix."""
     problems = []
     for item in error.errors(include_url=False):
-        where = tuple(part for part in item["loc"] if part != "[key]")
-        if where[:1] == ("studies",) and not prefix:
-            where = where[:2] + where[3:]  # without the study's kind, by which its model was found
-        kind, got = item["type"], show(item["input"])
+        kind, got = item["type"], _got(item["input"])
+        where = _within(given, item["loc"], lacks_last=kind == "missing")
         if kind in ("union_tag_invalid", "union_tag_not_found"):
             told = item.get("ctx", {})
             where = (*where, str(told.get("discriminator", "kind")).strip("'"))
@@ -95,6 +97,28 @@ def problems_of(error: ValidationError, prefix: tuple[str | int, ...] = ()) -> l
             takes = _takes(item["msg"])
         problems.append(Problem(place((*prefix, *where)), got, takes))
     return problems
+
+
+def _within(given: Any, loc: tuple[str | int, ...], *, lacks_last: bool) -> tuple[str | int, ...]:
+    """The parts of pydantic's place that are in what was given; the others name members of unions.
+
+    lacks_last: the last part is the name of what is missing there.
+    """
+    where: list[str | int] = []
+    for part in loc[:-1] if lacks_last else loc:
+        if part in (given if isinstance(given, dict) else range(len(given)) if isinstance(given, list) else ()):
+            given = cast(Any, given)[part]
+            where.append(part)
+    return (*where, loc[-1]) if lacks_last else tuple(where)
+
+
+def _got(value: Any) -> str:
+    """A wrong value; of a large mapping, which is wrong as a whole, its keys."""
+    text = show(value)
+    if isinstance(value, dict) and text.endswith("..."):
+        keys = ", ".join(map(str, value))
+        return f"a mapping of {keys if len(keys) <= SHOWN else keys[:SHOWN] + '...'}"
+    return text
 
 
 def _takes(message: str) -> str:

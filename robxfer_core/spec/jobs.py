@@ -1,6 +1,6 @@
 """Every kind of job. A job's result is determined by its parameters, its kind's recipe version and its inputs."""
 
-from .job import Job
+from .job import REPORT, Job
 from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .kinds.export import ExportDataset
 from .kinds.imports import Fetch, ImportDataset, ImportModel
@@ -42,3 +42,8 @@ KINDS: dict[str, type[Job]] = {
         SourceModificationReport,
     )
 }
+
+
+def leaves_report(kind: str) -> bool:
+    """Whether jobs of this kind leave a report; False for a kind of another version, which this one does not know."""
+    return kind in KINDS and KINDS[kind].ARTIFACT == REPORT

@@ -78,7 +78,10 @@ class Fetch(Job):
     @property
     def name(self) -> str:
         """The file's name."""
-        return self.file if self.eps is None else self.file.format(eps=f"{self.eps:g}")
+        if self.eps is None:
+            return self.file
+        short = f"{self.eps:g}"
+        return self.file.format(eps=short if float(short) == self.eps else repr(self.eps))
 
 
 class ImportModel(Job):

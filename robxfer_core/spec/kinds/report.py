@@ -17,7 +17,7 @@ class Arm(Strict):
     """The data set, as the report calls it."""
     variant: Literal["standard", "antirobust", "relabel_only", "noise", "robust_generator"]
     """As it is, antirobust, or a control arm."""
-    transfers: Refs
+    transfers: Refs = Field(min_length=1)
     """Heads on every source model's representation, and on random networks'."""
     data: Refs = []
     """The constructed sets, for their fooling rates and norms; empty for `standard`."""

@@ -18,7 +18,7 @@ class SourceArm(Strict):
     name: ArmName
     """standard: trained on the source set; robust, nonrobust: standard training on the set that an adversarially
     trained or a standard generator made; adversarial: trained on the source set at `eps`; random_init: untrained."""
-    transfers: Refs
+    transfers: Refs = Field(min_length=1)
     """Heads on the representation of each source."""
     sources: Refs = []
     """Evaluations of the sources on the source set's own test split, clean and at `eps`; none for random_init."""
@@ -51,7 +51,7 @@ class SourceModificationReport(Job):
     """Of the report."""
     target: str = Field(min_length=1, max_length=80)
     """The data set transferred to, as the report calls it."""
-    data: Refs
+    data: Refs = Field(min_length=1)
     """The source set, for the numbers that costs are counted from."""
     arms: list[SourceArm] = Field(min_length=2, max_length=5)
     """The ways of making sources, `standard` among them."""

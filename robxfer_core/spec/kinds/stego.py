@@ -81,11 +81,11 @@ class StegoArm(Strict):
 
     label: str = Field(min_length=1, max_length=80)
     """The task, as the report calls it."""
-    embedding: Refs
+    embedding: Refs = Field(min_length=1)
     """The set, for its change rate and norm."""
-    detections: Refs
+    detections: Refs = Field(min_length=1)
     """Linear detectors on every source model's representation, and on random networks'."""
-    reference: Refs
+    reference: Refs = Field(min_length=1)
     """The high-pass networks, trained on the task itself."""
 
 

@@ -97,7 +97,7 @@ class Pictured(Strict):
 
     label: str = Field(min_length=1, max_length=40)
     """What the report calls it."""
-    visualizations: Refs
+    visualizations: Refs = Field(min_length=1)
     """Pictures of every network of the family, mode component."""
     sources: Refs
     """Evaluations of the same networks at every level of the family."""

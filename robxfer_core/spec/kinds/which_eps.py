@@ -18,7 +18,7 @@ class Amount(Strict):
 
     images_per_class: int | None = Field(default=None, ge=2, le=100_000)
     """Few-shot: at most this many images of each class; left out: all of them."""
-    transfers: Refs
+    transfers: Refs = Field(min_length=1)
     """Heads on the representation of every model of the family, and of random networks where there are some."""
 
 

@@ -1,8 +1,8 @@
 """The study `component_visualization` (the paper's figure 1): pictures of components by robustness and architecture."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Attack, Seed
@@ -38,6 +38,12 @@ class Architecture(Strict):
         return made.arch
 
 
+def _how(judge: Any) -> str:
+    """Which of the two a judge is meant to be, so that errors speak of that one alone."""
+    file = isinstance(judge, Published) or (isinstance(judge, dict) and "file" in judge)
+    return "published" if file else "training"
+
+
 class ComponentVisualization(Strict):
     """Are the components of robust representations easier for people to read, and in which architectures?"""
 
@@ -48,7 +54,7 @@ class ComponentVisualization(Strict):
     """What all networks are trained on; the test split gives the components' top-9 images."""
     architectures: list[Architecture] = Field(min_length=1, max_length=10)
     """The families."""
-    judge: Training | Published
+    judge: Annotated[Annotated[Training, Tag("training")] | Annotated[Published, Tag("published")], Discriminator(_how)]
     """How the independent networks are trained that say what a picture shows, one a seed; eps is 0 unless it says
     otherwise, since a robust judge could favour robust networks' pictures. Its architecture or width must be none of
     the families', with which it would share its random start. Of a published family, its network of eps 0."""

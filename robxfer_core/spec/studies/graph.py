@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from robxfer_core.spec.base import Strict
+from robxfer_core.spec.errors import Problem, SpecError, place
 from robxfer_core.spec.kinds.data import Dataset
 
 Place = tuple[str | int, ...]
@@ -21,8 +22,11 @@ class Graph:
     """Where in the study each job comes from, for errors."""
 
     def add(self, at: Place, job: str, kind: str, **params: Any) -> str:
-        """Add a job; its name, for references to it."""
+        """Add a job; its name, for references to it. Raises SpecError where there is one of that name."""
         job = f"{self.study}.{job}"
+        if job in self.jobs:
+            takes = "parts whose labels and numbers make different names"
+            raise SpecError([Problem(place(("studies", self.study, *at)), f"a second job named {job}", takes)])
         self.jobs[job], self.places[job] = {"kind": kind, **params}, at
         return job
 

@@ -82,10 +82,12 @@ class Steganalysis(Strict):
             raise ValueError(f"levels with 0, the standard model, among them, not {self.levels}")
         if self.source.training is None:
             raise ValueError("a source with `training`, not a published family")
-        tasks = [(each.method, each.payload) for each in self.embeddings]
-        for name, values in (("levels", self.levels), ("seeds", self.seeds), ("embeddings", tasks)):
+        tasks = [label(each) for each in self.embeddings]
+        for name, values in (("levels", self.levels), ("seeds", self.seeds)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} without repetition, not {values}")
+        if len(set(map(slug, tasks))) != len(tasks):  # the names of their jobs
+            raise ValueError(f"embeddings that differ in method or in the first 6 digits of payload, not {tasks}")
         return self
 
 

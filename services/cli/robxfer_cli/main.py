@@ -16,8 +16,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
-from robxfer_core.spec.job import REPORT
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.spec.jobs import leaves_report
 from robxfer_core.spec.wire import ExperimentView
 
 from . import admin, imports, operate, retention, show, stack
@@ -239,7 +238,7 @@ def _follow(client: Client, id: str, json: bool) -> ExperimentView:
 
 def _download(client: Client, ended: ExperimentView, out: Path) -> list[Path]:
     """The report artifacts: in `out` where there is one, else each in a folder of its node's name."""
-    reports = [node for node in ended.nodes if node.artifact_id and KINDS[node.kind].ARTIFACT == REPORT]
+    reports = [node for node in ended.nodes if node.artifact_id and leaves_report(node.kind)]
     files: list[Path] = []
     for node in reports:
         dest = out if len(reports) == 1 else out / node.name

@@ -19,8 +19,7 @@ from robxfer_api.trail import address_of
 from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.plan import Plan, make_plan
-from robxfer_core.spec.job import REPORT
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.spec.jobs import leaves_report
 from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, Submitted
 from robxfer_core.spec.wire_plan import PlanView
 
@@ -122,7 +121,7 @@ async def events(
 def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
     """report.json of its report job; of several, of the one that `node` names."""
     experiments.state(ctx.engine, caller.project, id)
-    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if KINDS[each.kind].ARTIFACT == REPORT}
+    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if leaves_report(each.kind)}
     if not found:
         raise Refused(404, "This experiment has no report job.")
     if node is None and len(found) > 1:
