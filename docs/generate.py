@@ -59,7 +59,8 @@ def _section(title: str, model: type[BaseModel], nested: dict[str, type[BaseMode
             continue
         _models(field.annotation, nested)
         meaning = _cell(field.description or "")
-        cells = (f"`{name}`", _type(field.annotation), unit(name, field), _default(field), meaning, source(meaning))
+        kind, of = _type(field.annotation), unit(model, name, field)
+        cells = (f"`{name}`", kind, of, _default(field), meaning, source(meaning))
         rows.append(f"| {' | '.join(cells)} |")
     if "run" in model.model_fields:
         _models(model.model_fields["run"].annotation, nested)

@@ -3,7 +3,7 @@
 from .fit import Facts
 from .flops import UNKNOWN_IMAGES, UNKNOWN_SIDE
 from .spec.archs import weights
-from .spec.job import MADE_SETS, Job
+from .spec.job import Job
 
 SMALL = 64 * 1024
 REPORT = 4 << 20
@@ -15,9 +15,10 @@ def bytes_left(job: Job, own: Facts) -> float:
     """Bytes of the job's artifact, from the facts of its result."""
     match job.ARTIFACT:
         case "dataset":
-            made = getattr(job, "kind", "") in MADE_SETS and getattr(job, "store", "float16") == "float16"
-            pixels = (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
-            return images(own) * (pixels * (2 if made else 1) + 8)
+            return images(own) * (pixels(own) * (2 if own.floats else 1) + 8)
+        case "export":  # where a format has 8 bits a channel, float16 pixels are beside it as they are
+            rounded = own.floats and getattr(job, "format", "npz") != "npz"
+            return images(own) * (pixels(own) * (3 if rounded else 2 if own.floats else 1) + 8) + SMALL
         case "features":
             return 4.0 * images(own) * (own.length or 512)
         case "model":
@@ -28,6 +29,11 @@ def bytes_left(job: Job, own: Facts) -> float:
             return REPORT
         case _:
             return SMALL
+
+
+def pixels(own: Facts) -> int:
+    """Values of an image."""
+    return (own.channels or 3) * (own.side or UNKNOWN_SIDE) ** 2
 
 
 def images(own: Facts) -> int:

@@ -37,6 +37,8 @@ class Facts:
     """Of the representation."""
     exact: bool = False
     """A data set whose signal is in single grey levels, which resampling would smooth away."""
+    floats: bool = False
+    """Whether images are stored as float16: those that were made, unless they are rounded to grey levels."""
 
 
 def facts_of(
@@ -61,16 +63,16 @@ def facts_of(
             data, model = known[job.dataset], known[job.generator]
             _takes(model, data, (*at, "generator"))
             _same_classes(model, data, (*at, "generator"))
-            return data
+            return replace(data, floats=job.store == "float16")
         case ControlDataset():
-            return known[job.dataset]
+            return replace(known[job.dataset], floats=job.arm == "noise" and known[job.like].floats)
         case RobustifyDataset():
             data, model = known[job.dataset], known[job.generator]
             _takes(model, data, (*at, "generator"))
             _same_classes(model, data, (*at, "generator"))
             if job.seed_data is not None:
                 _same_images(known[job.seed_data], data, (*at, "seed_data"))
-            return data
+            return replace(data, floats=job.store == "float16")
         case Evaluate():
             data, model = known[job.dataset], known[job.model]
             _takes(model, data, (*at, "model"))

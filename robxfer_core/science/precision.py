@@ -1,4 +1,6 @@
-"""Which arithmetic a job computes in."""
+"""Which arithmetic a job computes in, and by which kernels."""
+
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -12,3 +14,8 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     gradients (by an attack's last look, say) would leave the weights without any.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def same_kernels() -> AbstractContextManager[None]:
+    """A context in which cuDNN takes the same kernels every time: what was interrupted must end as what was not."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)

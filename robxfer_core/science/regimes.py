@@ -26,7 +26,7 @@ from .evaluate import correct, share
 from .heads import head_start
 from .models import Network
 from .noise import image_seeds
-from .precision import autocast
+from .precision import autocast, same_kernels
 from .regimes_state import Record, RegimesState
 from .run import Inputs, Run
 from .schedule import rate
@@ -126,8 +126,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
     work.total = spec.epochs * sum(len(each.images) for each in [*curves, *candidates]) + attacked
     work.total += spec.epochs * len(order) * bool(pairs)
 
-    # The same kernels every time: a training that was interrupted must end as one that was not.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with same_kernels():
         learnt = [work.learn(each) for each in curves[:-1]]
         learnt.append(work.learn(curves[-1], main=True))
         tried = [work.learn(each) for each in candidates]

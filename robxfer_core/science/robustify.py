@@ -22,7 +22,7 @@ from .gallery import EXAMPLES, SHOWN, Row, grid, magnified
 from .matching import Match, advance, begin, relative_distance
 from .models import Network
 from .parts import PART, as_stored, restore_parts, save_parts
-from .precision import autocast
+from .precision import autocast, same_kernels
 from .run import Inputs, Run
 from .seeds import derive
 
@@ -91,8 +91,7 @@ def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> dict[
         )
     seeds = SeedImages.of(spec, inputs, train)
     state = State() if run.resume is None else State.restore(run.resume, run.device)
-    # The same kernels every time: a run that was interrupted must end as one that was not.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with same_kernels():
         for places in torch.arange(len(train.y)).split(PART)[len(state.parts) :]:
             state.parts.append(make(spec, network, train, seeds, places, state, run))
             state.match, state.steps = None, 0

@@ -21,6 +21,7 @@ from .distributed import Team
 from .evaluate import correct
 from .models import Network
 from .noise import image_seeds
+from .precision import same_kernels
 from .run import Input, Inputs, Run
 from .schedule import rate
 from .seeds import derive
@@ -58,8 +59,7 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
         state.perturbation = x.new_zeros((min(spec.batch_size, len(kept)), *x.shape[1:]), dtype=torch.float32)
     probes = held if len(held) else kept
     images, seconds = 0, 0.0
-    # The same kernels every time: a training that was interrupted must end as one that was not.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with same_kernels():
         while state.epoch < spec.rounds:
             order = epoch_batches(kept, spec.batch_size, derive(spec.seed, "order", state.epoch), paired=paired)
             batches = [places for places in order for _ in range(spec.replays)]

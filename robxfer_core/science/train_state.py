@@ -84,7 +84,9 @@ class State:
             self.average.load_state_dict(held["average"])
         self.loss, self.epoch, self.step = held["loss"], held["epoch"], held["step"]
         self.clean, self.robust = held["clean"], held["robust"]
-        self.fgsm, self.pgd, self.perturbation = held["fgsm"], held["pgd"], held["perturbation"]
+        # Checkpoints from before single steps were watched lack these; no training that needs them left such a one.
+        self.fgsm, self.pgd = held.get("fgsm", []), held.get("pgd", [])
+        self.perturbation = held.get("perturbation")
 
     @torch.no_grad()
     def update_average(self, decay: float, taken: int) -> None:

@@ -15,7 +15,9 @@ from .models import Network
 from .seeds import derive
 
 RESULT_BYTES = 60 * 1024
-"""Most bytes that the curves may fill of a result.json of 64 KiB."""
+"""Most bytes that the curves and the tuned table may fill of a result.json of 64 KiB."""
+CANDIDATE = 70
+"""Bytes of a row of the tuned table."""
 
 
 def short(value: float) -> float:
@@ -26,7 +28,8 @@ def short(value: float) -> float:
 def training_sizes(spec: Transfer, n: int, n_test: int, curves_a_size: int) -> list[int]:
     """The training-set sizes that have curves, ascending; the last is all n images.
 
-    Raises ValueError where a size is larger, a part for validation would be empty, or the curves would not fit.
+    Raises ValueError where a size is larger, a part for validation would be empty, or curves and tuned table would not
+    fit.
     """
     sizes = [*sorted(set(spec.sizes) - {n}), n]
     if max(sizes) > n:
@@ -35,11 +38,15 @@ def training_sizes(spec: Transfer, n: int, n_test: int, curves_a_size: int) -> l
         raise ValueError(f"validation: {spec.validation:g} of {n} training images leaves a part without images")
     curves = curves_a_size * len(sizes)
     outcomes = math.ceil(n_test / 8) * 4 / 3
-    room = curves * (2 * spec.epochs * 9 + 2 * outcomes) + outcomes
+    candidates = len(spec.tune_lr) * len(spec.tune_weight_decay)
+    room = curves * (2 * spec.epochs * 9 + 2 * outcomes)
+    if candidates:
+        room += outcomes + candidates * CANDIDATE
     if room > RESULT_BYTES:
         raise ValueError(
-            f"{curves} curves of {spec.epochs} epochs on {n_test} test images take about {room:.0f} bytes of a "
-            f"result, which has room for {RESULT_BYTES}; take fewer sizes, epochs or test images"
+            f"{curves} curves of {spec.epochs} epochs on {n_test} test images and {candidates} pairs of tune_lr and "
+            f"tune_weight_decay take about {room:.0f} bytes of a result, which has room for {RESULT_BYTES}; take fewer "
+            f"sizes, epochs, test images or pairs"
         )
     return sizes
 

@@ -40,6 +40,11 @@ UNITS: dict[str, str] = {
     **dict.fromkeys(("weight_decay", "tune_weight_decay"), "gradient for a unit of weight"),
 }
 """Unit of each number, by the parameter's name, which means one thing. What is not here is a count or a factor."""
+OWN_UNITS: dict[tuple[str, str], str] = {
+    ("Linear", "eps"): "standard deviations of the noise in a coordinate",
+    ("Multiclass", "eps"): "standard deviations of an input's coordinate",
+}
+"""Unit of a number that is another in one model, by the model's and the parameter's name."""
 _CITED = re.compile(
     r"[A-Z][A-Za-zé]+(?: (?:&|and) [A-Z][A-Za-z]+| et al\.)? \d{4}(?:, (?:section|appendix|table) ?[\w.]*)?"
 )
@@ -68,12 +73,12 @@ def parameters(model: type[BaseModel]) -> Iterator[Parameter]:
         meaning = " ".join((field.description or "").split())
         required = field.is_required()
         default = None if required or field.default is PydanticUndefined else properties[name].get("default")
-        yield Parameter(name, meaning, unit(name, field), required, default, source(meaning))
+        yield Parameter(name, meaning, unit(model, name, field), required, default, source(meaning))
 
 
-def unit(name: str, field: FieldInfo) -> str:
-    """The unit of a number or a list of numbers; empty for anything else."""
-    return UNITS.get(name, "none") if _numeric(field.annotation) else ""
+def unit(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    """The unit of a number or a list of numbers of a model; empty for anything else."""
+    return OWN_UNITS.get((model.__name__, name), UNITS.get(name, "none")) if _numeric(field.annotation) else ""
 
 
 def source(meaning: str) -> str:

@@ -217,6 +217,9 @@ def test_a_report_shows_both_settings(tmp_path: Path) -> None:
         {"name": "linear", "eps": [1.0, 1.0]},
         {"name": "linear", "eps": [i / 10 for i in range(40)], "rank": [1, 2, 3, 4]},
         {"name": "multiclass", "source_classes": 3},  # rank 3
+        {"name": "multiclass", "dimension": 1000, "test": 20_001},
+        {"name": "multiclass", "dimension": 1000, "n1": [20_001]},
+        {"name": "multiclass", "representation": "mlp", "hidden": 200, "test": 100_001},
         {"name": "cubic"},
     ],
 )

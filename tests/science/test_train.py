@@ -22,7 +22,7 @@ from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
 from robxfer_core.science.train import starting_network, train, train_epoch
-from robxfer_core.science.train_state import State
+from robxfer_core.science.train_state import FILE, State
 from robxfer_core.spec.fields import Arch, Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 
@@ -125,6 +125,22 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(few: Input
     metrics = {k: v for run in [*stopped, last] for k, v in run.metrics.items()}
     speed = ("images_per_s", max(step for _, step in whole.metrics))
     assert {k: v for k, v in metrics.items() if k != speed} == {k: v for k, v in whole.metrics.items() if k != speed}
+
+
+def test_a_checkpoint_from_before_single_steps_were_watched_is_gone_on_from(few: Inputs) -> None:
+    spec = spec_of(epochs=2, batch_size=16)
+    whole, stopped = LocalRun(), LocalRun(stop_at=2)
+    train(spec, few, whole)
+    with pytest.raises(Preempted):
+        train(spec, few, stopped)
+    assert stopped.saved is not None
+    held = torch.load(stopped.saved / FILE, weights_only=True)
+    for name in ("fgsm", "pgd", "perturbation"):
+        del held[name]
+    torch.save(held, stopped.saved / FILE)
+    last = LocalRun(resume=stopped.saved)
+    train(spec, few, last)
+    assert all(torch.equal(value, published(last)[name]) for name, value in published(whole).items())
 
 
 def test_seeds_decide(few: Inputs) -> None:

@@ -145,9 +145,13 @@ def test_the_largest_usual_result_has_room(tmp_path: Path) -> None:
     assert (run.out / "result.json").stat().st_size <= 64 * 1024
 
 
+MANY = [i / 1000 for i in range(1, 21)]
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
+        ({"epochs": 1500, "tune_lr": MANY, "tune_weight_decay": MANY}, "400 pairs"),
         ({"sizes": [30, 201]}, "sizes: got 201; takes at most 200"),
         ({"epochs": 9000}, "has room for"),
         ({"validation": 0.001}, "leaves a part without images"),

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
+from pydantic import ValidationError
 
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.kinds import compute
+from robxfer_core.science.kinds import compute, result_json
 from robxfer_core.science.models import Network
 from robxfer_core.science.probe.estimate import Standard, mean_usefulness, standardise, usefulness
+from robxfer_core.science.probe.summary import Measured, summarise
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Arch, ThreatModel
+from robxfer_core.spec.kinds.probe import MOST, Probe
 
 KEY = "0" * 64
 N = 800
@@ -154,6 +158,21 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(made: dict[str, Input]) -
     assert probed(made, "random", again, **params) == expected
     assert rows(again) == rows(whole)
     assert again.asked == whole.asked - 2
+
+
+def test_the_largest_result_has_room() -> None:
+    rng = np.random.default_rng(0)
+    sets, eps, n, components = 5, 10, 40, 64
+    assert sets * eps == MOST
+    y = np.arange(n) % 4
+    standard = standardise(rng.standard_normal((n, components)), y, 4)
+    value = rng.standard_normal((n, components)) + y[:, None]
+    levels = [0.1234567 * (level + 1) for level in range(eps)]
+    low, high = (np.stack([value + sign * level for level in levels]) for sign in (-0.1, 0.1))
+    part = Measured("n" * 60, "relabel_only", KEY, y, value, np.full_like(value, 0.1), low, high)
+    assert len(result_json(summarise([part] * sets, standard, levels, "linf"))) < 56 * 1024
+    with pytest.raises(ValidationError, match="60 parts"):
+        Probe(measure="usefulness", model=Ref(KEY), dataset=Ref(KEY), also=[Ref(KEY)] * 5, eps=levels)
 
 
 def test_features_of_noise_are_seldom_called_useful() -> None:

@@ -11,7 +11,6 @@ from robxfer_core import bell
 from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments
 from robxfer_core.plan import make_plan
-from robxfer_core.science.report.verdict import MEANING
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.experiment import read_spec
 
@@ -145,7 +144,9 @@ def steganalysis(ended: Ended) -> None:
     assert task["reference"]["mean"] < 0.4  # the network that was trained for it can do it
     assert max(task["reference_p_null"]) < 0.001
     (verdict,) = report["verdicts"]
-    assert verdict["verdict"] in MEANING
+    # The representations of networks that learnt digits see nothing of it, robust or not: they are at chance.
+    assert min(level["p_e"]["mean"] for level in task["levels"]) > 0.45
+    assert verdict["verdict"] in ("no_difference", "not_shown")
     assert 0.45 < task["change"]["train"]["rate"] < 0.55
 
 
@@ -180,6 +181,10 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
 """What an example's results must say, by its file."""
 
 
+def test_every_toy_has_its_check() -> None:
+    assert {path.stem for path in TOYS} == CHECKS.keys()
+
+
 @pytest.fixture(scope="module")
 def shared(make_stack: Callable[..., Stack]) -> Iterator[Stack]:
     stack = make_stack()
@@ -202,5 +207,4 @@ def test_a_toy_example_ends_done_and_says_what_it_is_there_to_say(shared: Stack,
     if until(over, 240) != "done":
         jobs = {job.name: job.state for job in experiments.jobs_of(shared.engine, experiment)}
         pytest.fail(f"{path.name}: { ({name: state for name, state in jobs.items() if state != 'done'}) }")
-    if path.stem in CHECKS:
-        CHECKS[path.stem](Ended(shared, experiment, tmp_path))
+    CHECKS[path.stem](Ended(shared, experiment, tmp_path))

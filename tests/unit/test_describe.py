@@ -2,10 +2,11 @@
 
 from pydantic import BaseModel
 
-from robxfer_core.spec.describe import UNITS, parameters, parts, source
+from robxfer_core.spec.describe import OWN_UNITS, PIXELS, UNITS, parameters, parts, source
 from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.kinds.data import PerturbDataset
 from robxfer_core.spec.kinds.models import Train
+from robxfer_core.spec.kinds.simulate import Simulate
 from robxfer_core.spec.studies import STUDIES
 
 
@@ -26,6 +27,16 @@ def test_every_parameter_has_a_meaning() -> None:
 def test_a_unit_is_that_of_a_parameter_that_is_there() -> None:
     numbers = {each.name for model in every().values() for each in parameters(model) if each.unit}
     assert UNITS.keys() - numbers == set()
+    own = {(name, each.name) for name, model in every().items() for each in parameters(model) if each.unit}
+    assert OWN_UNITS.keys() - own == set()
+
+
+def test_eps_is_in_pixels_but_where_there_are_no_images() -> None:
+    told = {name: each.unit for name, model in every().items() for each in parameters(model) if each.name == "eps"}
+    simulated = {name: told.pop(name) for name in parts(Simulate) if name in told}
+    assert simulated.keys() == {"Linear", "Multiclass"}
+    assert all("standard deviation" in unit for unit in simulated.values())
+    assert set(told.values()) == {PIXELS}
 
 
 def test_what_a_parameter_says_of_itself() -> None:

@@ -255,3 +255,23 @@ def test_a_plan_says_what_a_study_could_detect(toy: str, seeds: int, levels: int
     (found,) = (detectable(made, dict(BUILTIN)) or {}).values()
     assert (found["seeds"], found["levels"], found["targets"]) == (seeds, levels, targets)
     assert 0 < found["effect"] < 1
+
+
+def test_bytes_are_those_of_the_pixels_that_a_set_holds():
+    digits = {"kind": "dataset", "name": "digits", "size": 16}
+    net = {"kind": "train", "dataset": "digits", "arch": {"name": "cnn"}, "epochs": 1}
+    moved = {"kind": "perturb_dataset", "dataset": "digits", "generator": "net", "threat": {"eps": 1.0}}
+    jobs = {
+        "digits": digits,
+        "net": net,
+        "moved": moved,
+        "rounded": {**moved, "store": "uint8"},
+        "stego": {"kind": "embed_stego", "dataset": "digits"},
+        "plain": {"kind": "export_dataset", "dataset": "digits", "format": "npz"},
+        "exact": {"kind": "export_dataset", "dataset": "moved", "format": "npz"},
+        "shown": {"kind": "export_dataset", "dataset": "moved", "format": "folder"},
+    }
+    held = {node.name: node.bytes / (1348 + 449) for node in plan({"name": "x", "jobs": jobs}).nodes}
+    pixels = {"digits": 1, "moved": 2, "rounded": 1, "stego": 2 * 1, "plain": 1, "exact": 2, "shown": 3}
+    for name, each in pixels.items():
+        assert held[name] == pytest.approx(each * 16 * 16, rel=0.2), name

@@ -11,7 +11,7 @@ from robxfer_core.science.attack import evaluating
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network
-from robxfer_core.science.precision import autocast
+from robxfer_core.science.precision import autocast, same_kernels
 from robxfer_core.science.run import Input, Inputs, Run
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Precision
@@ -24,7 +24,8 @@ def probe(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
     """The measure that the spec asks for."""
     # Imported only when used: one measure draws figures, another needs scipy.
     function = getattr(import_module(f"{__package__}.{spec.measure}"), spec.measure)
-    return {"measure": spec.measure, **function(spec, inputs, run)}
+    with same_kernels():
+        return {"measure": spec.measure, **function(spec, inputs, run)}
 
 
 def images_of(spec: Probe, inputs: Inputs, default: Literal["train", "test"]) -> tuple[Images, Tensor]:

@@ -127,14 +127,20 @@ def _count_not_robust(found: Features, level: int) -> dict[str, int]:
 
 def _group(part: Measured, found: Features, standard: Standard, members: Bools, level: int) -> dict[str, Any]:
     value, error = mean_usefulness(part.value, part.y, standard, members)
-    rho = None if np.isnan(value) else {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error}
+    ends = {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error}
+    rho = None if np.isnan(value) else {name: short(each) for name, each in ends.items()}
     return {"features": int(members.sum()), "rho": rho, "gamma": _mean(found.gamma[level].value[members])}
 
 
 def _mean(values: Floats) -> float | None:
     """Of those that could be measured; None where there is none."""
     finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else None
+    return short(float(finite.mean())) if len(finite) else None
+
+
+def short(value: float) -> float:
+    """A number as it is kept in a result.json, which has room for few bytes: to 6 digits."""
+    return float(f"{value:.6g}")
 
 
 def label(data: dict[str, Any]) -> str:

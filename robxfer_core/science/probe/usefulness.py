@@ -132,16 +132,16 @@ def _search(spec: Probe, network: Network, parts: list[Part], chosen: Tensor, le
     else:
         state = State([np.zeros((rows, len(part.places) * len(chosen)), np.float32) for part in parts])
     batches = [
-        (index, pairs)
+        (index, range(first, min(first + PAIRS, len(part.places) * len(chosen))))
         for index, part in enumerate(parts)
-        for pairs in torch.arange(len(part.places) * len(chosen)).split(PAIRS)
+        for first in range(0, len(part.places) * len(chosen), PAIRS)
     ]
     device = network.mean.device
     seed = derive(spec.seed, "start")
-    for number, (index, pairs) in enumerate(batches):
+    for number, (index, places_of_batch) in enumerate(batches):
         if number < state.done:
             continue
-        part = parts[index]
+        part, pairs = parts[index], torch.tensor(places_of_batch)
         places = part.places[pairs // len(chosen)]
         component = chosen[pairs % len(chosen)].to(device)
         x = to_unit(part.images.x[places].to(device))

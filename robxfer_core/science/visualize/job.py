@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from robxfer_core.science.precision import same_kernels
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.spec.kinds.visualize import Visualize
 
@@ -11,4 +12,5 @@ from .inversion import inversion
 
 def visualize(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Leave visualization.npz and visualization.png; see the mode's function."""
-    return component(spec, inputs, run) if spec.mode == "component" else inversion(spec, inputs, run)
+    with same_kernels():
+        return component(spec, inputs, run) if spec.mode == "component" else inversion(spec, inputs, run)

@@ -24,6 +24,8 @@ NEEDED: dict[Measure, tuple[str, ...]] = {
     measure: tuple(name for name in REFERENCES if name in own) for measure, own in OWN.items()
 }
 """The references that a measure cannot do without."""
+MOST = 50
+"""Data sets times eps of one usefulness: its result.json has a part and a row for each."""
 
 
 class Probe(Job):
@@ -76,8 +78,9 @@ class Probe(Job):
     max_images: int = Field(default=1000, ge=4, le=1_000_000)
     """Most images of a set that are measured, a stratified draw (usefulness, which keeps at least as many for the
     standardisation; cka; leep)."""
-    batch_size: int = Field(default=256, ge=4, le=65_536)
-    """Images of a minibatch, over which the unbiased HSIC is averaged (cka). Nguyen et al. 2021 take 256."""
+    batch_size: int = Field(default=256, ge=4, le=4096)
+    """Images of a minibatch, over which the unbiased HSIC is averaged (cka). Nguyen et al. 2021 take 256. Memory grows
+    with its square."""
     k: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default=[1, 5, 20], min_length=1, max_length=10)
     """Numbers of neighbours that vote (knn)."""
     metric: Literal["cosine", "euclidean"] = "cosine"
@@ -96,6 +99,9 @@ class Probe(Job):
             raise ValueError(f"measure {self.measure} without {', '.join(lacking)}; takes {', '.join(own)}")
         if len(set(self.eps)) != len(self.eps) or len(set(self.k)) != len(self.k):
             raise ValueError("the same eps or k twice; takes different ones")
+        if self.measure == "usefulness" and (parts := (1 + len(self.also)) * len(self.eps)) > MOST:
+            got = f"{1 + len(self.also)} data sets at {len(self.eps)} eps are {parts} parts of a result"
+            raise ValueError(f"{got}; takes at most {MOST}, in several jobs more")
         return self
 
     def params(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ Swept = Annotated[list[Count], Field(min_length=1, max_length=20), Distinct]
 Sizes = Annotated[list[Annotated[int, Field(ge=10, le=200_000)]], Field(min_length=1, max_length=12), Distinct]
 POINTS = 120
 """Most settings of one job: its result.json has a row for each."""
+DRAWN = 20_000_000
+"""Most numbers of an array of `Multiclass`, samples times the widest layer: they lie in memory in double precision."""
 
 
 class Tasks(Strict):
@@ -127,7 +129,7 @@ class Multiclass(Strict):
     """Samples of the source task."""
     n2: Sizes = [100, 200, 400, 800, 1600, 3200]
     """Samples of the target task."""
-    test: int = Field(default=10_000, ge=100, le=1_000_000)
+    test: int = Field(default=10_000, ge=100, le=200_000)
     """Fresh samples of the target task that the excess risk is taken over."""
 
     @property
@@ -139,6 +141,16 @@ class Multiclass(Strict):
     def _consistent(self) -> Self:
         if self.rank > self.dimension:
             raise ValueError(f"`rank` up to the dimension, {self.dimension}")
+        inside = max(self.dimension, self.hidden if self.representation == "mlp" else 0)
+        source, target = max(inside, self.source_classes), max(inside, self.target_classes)
+        for field, samples, width in (
+            ("n1", max(self.n1), source),
+            ("n2", max(self.n2), target),
+            ("test", self.test, target),
+        ):
+            if samples * width > DRAWN:
+                got = f"{samples} samples of up to {width} numbers (dimension, hidden units, classes)"
+                raise ValueError(f"`{field}`: {got}; takes at most {DRAWN // width}, {DRAWN} numbers in all")
         if self.source_classes - 1 < self.rank:
             raise ValueError(f"`source_classes` of {self.rank + 1} or more: fewer tell less than `rank` directions")
         return self
