@@ -85,8 +85,8 @@ def _arm(family: Family, alpha: float) -> dict[str, Any]:
             level[f"{name}_trainings"] = bounds(over_seeds(means), alpha) if known else None
         level["gain"] = float(np.mean([row["end"] - row["start"] for row in rows]))
         level["clean"], level["robust"] = family.accuracies(eps, 0.0), family.accuracies(eps, eps)
-        standard = family.accuracies(0.0, eps)
-        level["weak"] = eps > 0 and standard is not None and level["robust"] <= standard
+        standard, own = family.accuracies(0.0, eps), family.accuracies(eps, eps)
+        level["weak"] = eps > 0 and standard is not None and own is not None and own <= standard
         levels.append(level)
     return {
         "label": family.label,
