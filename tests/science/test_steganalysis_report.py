@@ -11,7 +11,11 @@ from robxfer_core.spec.experiment import read_spec
 from robxfer_core.spec.kinds.stego import SteganalysisReport
 
 SPEC = SteganalysisReport.model_validate(
-    {"title": "t", "sources": ["s"], "arms": [{"label": "a", "embedding": ["e"], "detections": [], "reference": []}]}
+    {
+        "title": "t",
+        "sources": ["s"],
+        "arms": [{"label": "a", "embedding": ["e"], "detections": ["d"], "reference": ["r"]}],
+    }
 )
 LEVELS = (0.0, 0.5, 1.0)
 PAIRS = 1500
