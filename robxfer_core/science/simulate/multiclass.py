@@ -5,7 +5,7 @@ phi and W1 are fitted on the source, phi is frozen, W2 is fitted on the target. 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,16 @@ PRIOR = 3.0
 """Heads are fitted with |W|^2 / (2 n (PRIOR scale)^2) added to the mean cross-entropy, n the samples: it keeps the fit
 finite where classes are separable, as the bounds' |W| <= const does, and fades as fast as the excess risk."""
 ITERATIONS = 1000
+ROUNDS, STEPS, RATE = 10, 200, 0.05
+"""Of an adversarial fit: at most so many rounds, Adam's steps in each, and the rate that each begins with."""
+SETTLED = 1e-5
+"""An adversarial fit is done when a round lowers its loss by less than this."""
+FLAT = 1e-4
+"""A smooth fit is done where no entry of the gradient is larger: the loss is a mean, whose logits are of order 1."""
 STARTS = {"linear": 1, "mlp": 2}
 """Random starts of a source fit, of which the lowest loss is kept: neither is convex in phi, and mlp is the worse."""
 
-Map = Callable[[Sequence[Tensor], Tensor], Tensor]
+Loss = Callable[[Sequence[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,15 @@ class Task:
     def logits(self, features: Tensor) -> Tensor:
         """[n, K]."""
         return features @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where a fit ended, its loss there, and whether that is known to be a minimum."""
+
+    loss: float
+    weights: tuple[Tensor, ...]
+    converged: bool
 
 
 @dataclass(frozen=True)
@@ -111,12 +126,11 @@ def excess(setting: Multiclass, of: World, x: Tensor, y: Tensor, logits: Tensor)
     return float(cross_entropy(logits, y) - cross_entropy(true, y))
 
 
-def fit_source(setting: Multiclass, x: Tensor, y: Tensor, eps: float, seed: int) -> tuple[Tensor, ...]:
-    """phi^: the weights of `represent` that, with W1 and b1, minimise the cross-entropy of y given x [n, d].
+def source_loss(setting: Multiclass, x: Tensor, y: Tensor, eps: float) -> Loss:
+    """Cross-entropy of y given x [n, d], and the prior, of weights (those of `represent`, W1 [r, K], b1 [K]).
 
     eps > 0: at the loss-raising perturbation found by PGD, through which no gradient flows (Madry et al. 2018).
     """
-    classes, r, d = setting.source_classes, setting.rank, setting.dimension
 
     def loss(given: Sequence[Tensor]) -> Tensor:
         *phi, weight, bias = given
@@ -125,7 +139,14 @@ def fit_source(setting: Multiclass, x: Tensor, y: Tensor, eps: float, seed: int)
         decay = sum((each.square().sum() for each in (*phi, weight)), start=x.new_zeros(()))
         return fit + decay / (2 * len(x) * (PRIOR * setting.scale) ** 2)
 
-    found: list[tuple[float, tuple[Tensor, ...]]] = []
+    return loss
+
+
+def fit_source(setting: Multiclass, x: Tensor, y: Tensor, eps: float, seed: int) -> Fit:
+    """phi^, W1 and b1 that minimise `source_loss`: the lowest of the starts' fits."""
+    classes, r, d = setting.source_classes, setting.rank, setting.dimension
+    loss = source_loss(setting, x, y, eps)
+    found: list[Fit] = []
     for start in range(STARTS[setting.representation]):
         rng = np.random.default_rng(derive(seed, "start", start))
         shapes = [(d, r)] if setting.representation == "linear" else [(d, setting.hidden), (setting.hidden, r)]
@@ -133,9 +154,9 @@ def fit_source(setting: Multiclass, x: Tensor, y: Tensor, eps: float, seed: int)
         if len(phi) == 2:
             phi.insert(1, x.new_zeros(setting.hidden))
         head = [_tensor(rng.standard_normal((r, classes)) / math.sqrt(r)), x.new_zeros(classes)]
-        value, weights = minimise(loss, [*phi, *head])
-        found.append((value, tuple(weights[:-2])))
-    return min(found, key=lambda each: each[0])[1]
+        fit = minimise(loss, [*phi, *head])
+        found.append(settle(loss, fit) if eps > 0 else fit)
+    return min(found, key=lambda each: each.loss)
 
 
 def fit_head(setting: Multiclass, features: Tensor, labels: Tensor) -> Task:
@@ -150,7 +171,7 @@ def fit_head(setting: Multiclass, features: Tensor, labels: Tensor) -> Task:
 
     zeros = features.new_zeros
     classes = setting.target_classes
-    _, (weight, bias) = minimise(loss, [zeros(features.shape[1], classes), zeros(classes)])
+    weight, bias = minimise(loss, [zeros(features.shape[1], classes), zeros(classes)]).weights
     weight = weight / spread[:, None]
     return Task(weight, bias - centre @ weight)
 
@@ -174,7 +195,8 @@ def simulate(setting: Multiclass, point: Point, repeat: int, seed: int) -> list[
     """One repeat at a point: a row of MEASURES for each n2. All points of a repeat share its world and its samples."""
     of = world(setting, derive(seed, "world", repeat))
     x1, y1 = sample(setting, of, of.source, point.n1, derive(seed, "source", repeat))
-    phi = fit_source(setting, x1, y1, point.eps, derive(seed, "fit", repeat))
+    source = fit_source(setting, x1, y1, point.eps, derive(seed, "fit", repeat))
+    phi = source.weights[:-2]
     test, labels = sample(setting, of, of.target, setting.test, derive(seed, "test", repeat))
     seen = represent(phi, test)
     law = of.target.logits(represent(of.representation, test)).softmax(1) if setting.noise == "gumbel" else labels
@@ -185,16 +207,17 @@ def simulate(setting: Multiclass, point: Point, repeat: int, seed: int) -> list[
         head = fit_head(setting, represent(phi, x2[:n2]), y2[:n2])
         risk = excess(setting, of, test, labels, head.logits(seen))
         rows.append({"n2": n2, "excess": risk, "representation": best, "head": risk - best})
+        rows[-1]["converged"] = source.converged
     return rows
 
 
-def minimise(loss: Callable[[Sequence[Tensor]], Tensor], start: Sequence[Tensor]) -> tuple[float, list[Tensor]]:
-    """L-BFGS from a start: the loss reached, and where. Deterministic."""
+def minimise(loss: Loss, start: Sequence[Tensor]) -> Fit:
+    """L-BFGS from a start. Deterministic."""
     shapes = [each.shape for each in start]
     sizes = [each.numel() for each in start]
 
-    def parts(flat: Tensor) -> list[Tensor]:
-        return [piece.view(shape) for piece, shape in zip(flat.split(sizes), shapes, strict=True)]
+    def parts(flat: Tensor) -> tuple[Tensor, ...]:
+        return tuple(piece.view(shape) for piece, shape in zip(flat.split(sizes), shapes, strict=True))
 
     def look(at: Any) -> tuple[float, Any]:
         flat = torch.from_numpy(at).requires_grad_()
@@ -205,7 +228,37 @@ def minimise(loss: Callable[[Sequence[Tensor]], Tensor], start: Sequence[Tensor]
     first = torch.cat([each.flatten() for each in start]).numpy()
     options = {"maxiter": ITERATIONS, "maxfun": 2 * ITERATIONS, "ftol": 1e-12, "gtol": 1e-7}
     done = optimize.minimize(look, first, jac=True, method="L-BFGS-B", options=options)
-    return float(done.fun), parts(torch.from_numpy(done.x))
+    # Not done.success: a line search that finds nothing lower, to rounding, ends "abnormally" at the minimum.
+    return Fit(float(done.fun), parts(torch.from_numpy(done.x)), bool(np.abs(done.jac).max() < FLAT))
+
+
+def settle(loss: Loss, fit: Fit) -> Fit:
+    """Go on from a fit whose loss has kinks, where L-BFGS stops short of a minimum. Deterministic.
+
+    An adversarial loss has one wherever the worst perturbation jumps. Rounds of Adam at a rate that falls to 0, until
+    one lowers the loss by less than SETTLED; one that raises it is not taken.
+    """
+    for _ in range(ROUNDS):
+        weights = descend(loss, fit.weights, STEPS, RATE)
+        value = float(loss(weights))
+        gained = fit.loss - value
+        if gained > 0:
+            fit = Fit(value, weights, converged=False)
+        if gained < SETTLED:
+            return replace(fit, converged=True)
+    return replace(fit, converged=False)
+
+
+def descend(loss: Loss, start: Sequence[Tensor], steps: int, rate: float) -> tuple[Tensor, ...]:
+    """Where so many steps of Adam lead, the rate falling linearly to 0."""
+    weights = [each.detach().clone().requires_grad_() for each in start]
+    adam = torch.optim.Adam(weights, lr=rate)
+    for step in range(steps):
+        adam.param_groups[0]["lr"] = rate * (1 - step / steps)
+        for each, gradient in zip(weights, torch.autograd.grad(loss(weights), weights), strict=True):
+            each.grad = gradient
+        adam.step()
+    return tuple(each.detach() for each in weights)
 
 
 def _task(rng: np.random.Generator, setting: Multiclass, classes: int) -> Task:

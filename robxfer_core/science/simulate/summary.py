@@ -60,6 +60,7 @@ def _multiclass(setting: Multiclass, rows: Sequence[Row], alpha: float) -> list[
         # Of a well-specified likelihood with p free parameters the excess risk tends to p / 2n.
         asymptotic = free / (2 * n2) if setting.noise == "gumbel" else None
         told.append({"eps": eps, "n1": n1, "n2": n2, **bands, "head_asymptotic": asymptotic})
+        told[-1]["converged"] = float(at["converged"].mean())  # the share of repeats whose source fit did
     return told
 
 

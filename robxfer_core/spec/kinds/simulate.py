@@ -162,6 +162,7 @@ class Simulate(Job):
     Leaves results.parquet, a row for each point and repeat, and in result.json a summary of each point.
     """
 
+    RECIPE = 2
     ARTIFACT = "result"
 
     kind: Literal["simulate"] = "simulate"

@@ -53,16 +53,19 @@ def details(simulation: Simulation) -> list[Table]:
         "the representation's part",
         "the head's part",
         "(K - 1)(r + 1) / 2 n2",
+        "converged",
     ]
     body = [
         [
             *(f"{point[name]:g}" for name in ("eps", "n1", "n2")),
             *(_small(point[name]) for name in ("excess", "representation", "head")),
             None if point["head_asymptotic"] is None else f"{point['head_asymptotic']:.4f}",
+            f"{100 * point['converged']:.0f} %",
         ]
         for point in points
     ]
-    return [Table(columns, body)]
+    caption = "Converged: repeats whose source fit ended at a minimum, and not at the limit of its steps."
+    return [Table(columns, body, caption)]
 
 
 def rows(simulations: Sequence[Simulation]) -> list[dict[str, Any]]:
