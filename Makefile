@@ -6,6 +6,9 @@ ROUNDS ?= 10
 BROKER ?= valkey
 SOURCES := robxfer_core services migrations tests benchmarks docs
 
+# Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
+test slow peers: export OMP_NUM_THREADS ?= 1
+
 .PHONY: demo test lint types imports slow peers chaos fuzz bench clean
 .DEFAULT_GOAL := test
 
