@@ -33,7 +33,7 @@ def attempt(job, run):
 
 child.attempt = attempt
 job = {"key": "0" * 64, "out": "out", "work": ".", "gpus": [], "device": "cpu"}
-job |= {"data_root": None, "resume": None, "checkpoint_s": 60}
+job |= {"data_root": None, "fetch_hosts": [], "resume": None, "checkpoint_s": 60}
 for one, other in json.loads(sys.argv[1]):
     folder = Path(f"{one}-{other}")
     folder.mkdir()
