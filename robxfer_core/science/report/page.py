@@ -54,14 +54,18 @@ Block = Heading | Headline | Text | Table | Picture
 
 def page(title: str, blocks: Sequence[Block]) -> str:
     """The page."""
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "."),
+    return environment(__package__ or "").get_template("page.html").render(title=title, blocks=blocks, style=style())
+
+
+def environment(package: str) -> Environment:
+    """Templates of a package's folder: every text from data is escaped, and a name that is not there is an error."""
+    return Environment(
+        loader=PackageLoader(package, "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(title=title, blocks=blocks, style=style())
 
 
 @cache

@@ -3,25 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from robxfer_core.science.report import words
-from robxfer_core.science.report.page import inline, style
+from robxfer_core.science.report.page import environment, inline, style
 
 from .figure import FLOORS, ROWS
 
 
 def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None, controls: bytes | None) -> str:
     """The page of a report.json, with its figures as SVG."""
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = environment(__package__ or "")
     floor = FLOORS[summary["regime"]]
-    environment.filters |= {
+    templates.filters |= {
         "eps": lambda eps: floor if eps is None else words.eps_text(eps),
         "percent": words.percent,
         "accuracy": lambda band: words.accuracy(band) if band else "-",
@@ -33,7 +25,7 @@ def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None,
         "listed": words.listed,
         "variant": lambda variant: ROWS.get(variant, variant),
     }
-    return environment.get_template("report.html").render(
+    return templates.get_template("report.html").render(
         report=summary,
         floor=floor,
         style=style(),
