@@ -15,8 +15,9 @@ test slow peers: export OMP_NUM_THREADS ?= 1
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
 	$(BIN)/robxfer run examples/quickstart.yaml --out out/quickstart
 
+# Two processes, each with servers of its own: many tests wait for servers. A file's tests stay together, for they share.
 test: lint types imports  ## Linters, types, import rules and every test but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev
 	$(BIN)/ruff check $(SOURCES)

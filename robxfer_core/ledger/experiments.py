@@ -10,7 +10,7 @@ from .events import append, experiment_event, job_event
 from .paging import Page, before, page_of
 from .settle import Lines, arm, end_experiments, wanted, weigh
 from .submission import Submission, queues_of, submit, submitted
-from .tables import experiments, jobs, labels, nodes
+from .tables import edges, experiments, jobs, labels, nodes
 
 __all__ = [
     "Experiment",
@@ -66,6 +66,8 @@ class Member:
     outcome: str | None
     progress: dict[str, Any] | None
     artifact_id: str | None
+    taken: bool
+    """Whether another job of the experiment takes what it leaves."""
 
 
 def cancel(engine: Engine, project_id: str, experiment_id: str) -> str:
@@ -168,8 +170,10 @@ def page(
 def jobs_of(engine: Engine, experiment_id: str) -> list[Member]:
     """The nodes of an experiment, in the order of its plan."""
     columns = [jobs.c.id.label("job_id")] + [jobs.c[each] for each in Member.__annotations__ if each in jobs.c]
+    takers = select(nodes.c.job_id).where(nodes.c.experiment_id == experiment_id)
+    taken = exists().where(edges.c.input_job_id == jobs.c.id, edges.c.job_id.in_(takers))
     query = (
-        select(nodes.c.name, *columns)
+        select(nodes.c.name, *columns, taken.label("taken"))
         .join(jobs, jobs.c.id == nodes.c.job_id)
         .where(nodes.c.experiment_id == experiment_id)
         .order_by(nodes.c.position)

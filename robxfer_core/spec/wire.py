@@ -68,6 +68,8 @@ class NodeView(Wire):
     outcome: str | None = None
     progress: Progress | None = None
     artifact_id: str | None = None
+    taken: bool = False
+    """Whether another job of the experiment takes what it leaves; what none takes is what the experiment is for."""
 
 
 class ExperimentRow(Wire):

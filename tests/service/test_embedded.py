@@ -149,6 +149,25 @@ def test_an_experiment_that_fails_exits_1(tmp_path: Path):
     assert "diverges: failed: " in shown.stdout
 
 
+def test_jobs_without_a_study_give_what_none_of_them_takes(tmp_path: Path):
+    digits = {"kind": "dataset", "name": "digits", "size": 8, "max_train": 60, "max_test": 40}
+    arch = {"name": "cnn", "width": 0.25}
+    model = {"kind": "train", "dataset": "digits", "arch": arch, "epochs": 1, "matrix": {"threat.eps": [0.0]}}
+    knn = {"kind": "probe", "measure": "knn", "features": "features", "k": [1, 5]}
+    jobs = {"digits": digits, "model": model, "features": {"kind": "features", "model": "model", "dataset": "digits"}}
+    (tmp_path / "knn.json").write_text(json.dumps({"name": "knn", "jobs": jobs | {"knn": knn}}))
+    done = robxfer(tmp_path, "run", "knn.json", "--out", "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    near = ", ".join(f"{k}: {told['accuracy'][k]:.4g}" for k in ("1", "5"))
+    assert f"knn[eps=0]  accuracy ({near})" in done.stdout
+    jobs["model"]["matrix"]["threat.eps"] = [0.0, 0.5]
+    (tmp_path / "two.json").write_text(json.dumps({"name": "two", "jobs": jobs | {"knn": knn}}))
+    two = robxfer(tmp_path, "run", "two.json", "--out", "two")
+    assert two.returncode == 0, two.stdout + two.stderr
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {"knn[eps=0]", "knn[eps=0.5]"}
+
+
 @contextmanager
 def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The embedded stack in the foreground of a process of its own, once it answers."""

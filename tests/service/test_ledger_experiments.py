@@ -242,6 +242,12 @@ def test_events_of_an_experiment_begin_with_it(ledger):
     assert events.last(ledger.engine) == whole[-1].id
 
 
+def test_a_node_is_taken_by_another_of_its_experiment_alone(ledger):
+    one, other = ledger.submit({"a": (), "b": ("a",)}), ledger.submit({"a": ()})
+    taken = [{each.name: each.taken for each in experiments.jobs_of(ledger.engine, id)} for id in (one, other)]
+    assert taken == [{"a": True, "b": False}, {"a": False}]
+
+
 def test_a_large_plan_takes_few_statements(ledger):
     graph = {f"a{i}": () for i in range(100)}
     graph |= {f"b{i}": (f"a{i % 100}", "a0") for i in range(199)}

@@ -16,10 +16,9 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
-from robxfer_core.spec.jobs import leaves_report
 from robxfer_core.spec.wire import ExperimentView
 
-from . import admin, imports, operate, retention, show, stack
+from . import admin, imports, operate, outcome, retention, show, stack
 from .attach import Need, NothingRuns, Target, service
 from .common import FAILED, HERE, UNREACHABLE, WRONG, DataDir, Json, Server, Token, console, errors
 from .follow import follow
@@ -41,19 +40,18 @@ def run(
     spec: Path, out: Annotated[Path, typer.Option(help="folder for what comes out")],
     server: Server = None, token: Token = None, data_dir: DataDir = HERE, json: Json = False,
 ) -> None:  # fmt: skip
-    """Submit a spec, follow it to its end and download its reports."""
+    """Submit a spec, follow it to its end and download what its jobs left and none of them takes."""
     body = _read(spec)
     _make(out)
     with _service(server, token, data_dir, "worker") as client:
         submitted = client.submit(body, _media(spec))
         ended = _follow(client, submitted.id, json)
-        files = _download(client, ended, out) if ended.state == "done" else []
-        reports = [_loads(file) for file in files if file.name == "report.json"]
+        found = outcome.download(client, ended, out) if ended.state == "done" else {}
+    files = [file for each in found.values() for file in each]
     if json:
         _print({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
     else:
-        for report in reports:
-            show.report(report, console)
+        outcome.tell(found, console)
         show.written(out, files, console)
     _exit(ended)
 
@@ -236,16 +234,6 @@ def _follow(client: Client, id: str, json: bool) -> ExperimentView:
         sys.exit(130)
 
 
-def _download(client: Client, ended: ExperimentView, out: Path) -> list[Path]:
-    """The report artifacts: in `out` where there is one, else each in a folder of its node's name."""
-    reports = [node for node in ended.nodes if node.artifact_id and leaves_report(node.kind)]
-    files: list[Path] = []
-    for node in reports:
-        dest = out if len(reports) == 1 else out / node.name
-        files += client.download(str(node.artifact_id), dest)
-    return files
-
-
 def _read(spec: Path) -> bytes:
     try:
         return spec.read_bytes()
@@ -265,12 +253,6 @@ def _make(folder: Path) -> None:
 
 def _media(spec: Path) -> Literal["yaml", "json"]:
     return "json" if spec.suffix == ".json" else "yaml"
-
-
-def _loads(file: Path) -> dict[str, Any]:
-    import json
-
-    return json.loads(file.read_text())
 
 
 def _print(value: Any) -> None:

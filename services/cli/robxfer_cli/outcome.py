@@ -1,0 +1,69 @@
+"""What `robxfer run` ends with: the files that its experiment is for, and what they say, in short."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from robxfer_core.client import Client
+from robxfer_core.spec.wire import ExperimentView
+
+from . import show
+
+FEW = 6
+"""Numbers of one kind in a result that are shown, at the most; the file has all."""
+
+
+def download(client: Client, ended: ExperimentView, out: Path) -> dict[str, list[Path]]:
+    """Fetches what nodes left that no other takes. Returns the files by node.
+
+    They lie in `out` where there is one such node, else in a folder of each node's name there.
+    """
+    wanted = {node.name: node.artifact_id for node in ended.nodes if node.artifact_id and not node.taken}
+    return {
+        name: list(client.download(artifact, out if len(wanted) == 1 else out / _folder(name)))
+        for name, artifact in wanted.items()
+    }
+
+
+def tell(found: Mapping[str, list[Path]], console: Console) -> None:
+    """Reports by their tables; of other jobs that left a result.json, a line of its numbers or its headline."""
+    lines = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, files in found.items():
+        paths = {file.name: file for file in files}
+        if "report.json" in paths:
+            show.report(_read(paths["report.json"]), console)
+        elif "result.json" in paths:
+            told = _read(paths["result.json"])
+            said = told.get("headline", {}).get("text") or "  ".join(numbers(told))
+            lines.add_row(Text(name), Text(said))
+    if lines.rows:
+        console.print(lines)
+
+
+def numbers(told: Mapping[str, Any]) -> Iterator[str]:
+    """Its numbers, and those of what has a few of them by name; not what describes its inputs, which is deeper."""
+    for key, value in told.items():
+        if _is_number(value):
+            yield f"{key} {value:.4g}"
+        elif isinstance(value, dict) and 0 < len(value) <= FEW and all(map(_is_number, value.values())):
+            yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in value.items())})"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _folder(name: str) -> str:
+    """A node's name as a folder's: what files cannot be called is escaped, and no name leads elsewhere."""
+    plain = quote(name, safe="[],=+ ")
+    return plain if not plain.startswith(".") else "%2E" + plain[1:]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
