@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robxfer_core.science.apgd import apgd, apgd_targeted, checkpoints
-from robxfer_core.science.attack import fgsm, pgd
-from robxfer_core.science.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
-from robxfer_core.science.threat import ThreatModel, distance
+from robxfer_core.science.attacks.apgd import apgd, apgd_targeted, checkpoints
+from robxfer_core.science.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
+from robxfer_core.science.attacks.pgd import fgsm, pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance
 
 Norm = Literal["l2", "linf"]
 NORMS: tuple[Norm, ...] = ("l2", "linf")

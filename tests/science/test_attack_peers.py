@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from robxfer_core.science.apgd import apgd, apgd_targeted
-from robxfer_core.science.attack import pgd
-from robxfer_core.science.losses import cross_entropy, dlr
-from robxfer_core.science.threat import ThreatModel, distance
+from robxfer_core.science.attacks.apgd import apgd, apgd_targeted
+from robxfer_core.science.attacks.losses import cross_entropy, dlr
+from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance
 
 torchattacks = pytest.importorskip("torchattacks", reason="compares with torchattacks, which is not installed")
 pytestmark = pytest.mark.peers

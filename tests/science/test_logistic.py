@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from robxfer_core.science.logistic import Solution, asymptote, axes, solve
+from robxfer_core.science.transfer.logistic import Solution, asymptote, axes, solve
 
 
 def problem(n: int, width: int, classes: int, apart: float) -> tuple[Tensor, Tensor]:

@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science import models, regimes
+from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.data.augment import center_crop, random_flip, random_resized_crop
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.models import Network
 from robxfer_core.science.noise import image_seeds
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.train import calibrate
-from robxfer_core.science.transfer_result import mean_per_class
+from robxfer_core.science.training.train import calibrate
+from robxfer_core.science.transfer import regimes
+from robxfer_core.science.transfer.result import mean_per_class
 from robxfer_core.spec.fields import Arch, ThreatModel
 from robxfer_core.spec.kinds.transfer import Transfer
 

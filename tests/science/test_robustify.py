@@ -10,9 +10,9 @@ import torch
 from sklearn.datasets import load_digits
 
 from robxfer_core.science import models
+from robxfer_core.science.construct.robustify import SeedImages, draw
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.kinds import compute
-from robxfer_core.science.robustify import SeedImages, draw
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.spec.kinds.data import RobustifyDataset
 

@@ -12,17 +12,17 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from robxfer_core.science import models
-from robxfer_core.science.adversarial import step
+from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.batches import channel_moments, epoch_batches
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_split
-from robxfer_core.science.distributed import Team
-from robxfer_core.science.evaluate import correct, share
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.seeds import derive
-from robxfer_core.science.train import starting_network, train, train_epoch
-from robxfer_core.science.train_state import FILE, State
+from robxfer_core.science.training.adversarial import step
+from robxfer_core.science.training.distributed import Team
+from robxfer_core.science.training.state import FILE, State
+from robxfer_core.science.training.train import starting_network, train, train_epoch
 from robxfer_core.spec.fields import Arch, Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from robxfer_core.science.distributed import SharedBatchNorm2d, Team
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.train import train
+from robxfer_core.science.training.distributed import SharedBatchNorm2d, Team
+from robxfer_core.science.training.train import train
 from robxfer_core.spec.kinds.models import Train
 
 

@@ -19,8 +19,8 @@ from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import artifacts, attempts, events, jobs, projects
 from robxfer_core.plan import make_plan
-from robxfer_core.science import train_state
-from robxfer_core.science.transfer_state import TransferState
+from robxfer_core.science.training import state as train_state
+from robxfer_core.science.transfer.state import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.experiment import read_spec

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from robxfer_core.science.distributed import Team
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, Preempted, Run
+from robxfer_core.science.training.distributed import Team
 
 from .ranks import lead
 

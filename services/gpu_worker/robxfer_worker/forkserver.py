@@ -25,10 +25,10 @@ STOP_S = 2.0
 PRELOADED = (
     "torch._dynamo",  # which torch.optim imports at its first step, in seconds
     "robxfer_worker.child",
-    "robxfer_core.science.train",
-    "robxfer_core.science.evaluate",
-    "robxfer_core.science.perturb",
-    "robxfer_core.science.transfer",
+    "robxfer_core.science.training.train",
+    "robxfer_core.science.attacks.evaluate",
+    "robxfer_core.science.construct.perturb",
+    "robxfer_core.science.transfer.job",
     "robxfer_core.science.data.read",
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .train_state import State
+from robxfer_core.science.training.state import State
 
 FILE = "transfer_state.pt"
 

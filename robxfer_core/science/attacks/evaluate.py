@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.science import models
+from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.models import Network
+from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 from robxfer_core.spec.kinds.models import AttackName, Evaluate
 
-from . import models
 from .apgd import apgd, apgd_targeted
-from .attack import evaluating, pgd
-from .data.artifact import load, to_unit
 from .doubts import PROBES, Doubt, accuracy_flat, accuracy_rises, probe
 from .losses import DLR_CLASSES, TARGETED_DLR_CLASSES, cross_entropy, dlr
-from .models import Network
-from .noise import image_seeds
-from .precision import autocast
-from .run import Inputs, Run
-from .seeds import derive
+from .pgd import evaluating, pgd
 
 BATCH = 256
 RESULT_BYTES = 56 * 1024

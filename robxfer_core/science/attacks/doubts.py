@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robxfer_core.science import noise
+from robxfer_core.science.models import Network
+from robxfer_core.science.precision import autocast
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 
-from . import noise
 from .apgd import apgd
-from .attack import evaluating, fgsm
-from .models import Network
-from .precision import autocast
+from .pgd import evaluating, fgsm
 from .threat import project, steepest
 
 PROBES = 32

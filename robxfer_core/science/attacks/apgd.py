@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import noise
-from robxfer_core.science.attack import Best, checked_batch, evaluating
-from robxfer_core.science.losses import Loss, cross_entropy, targeted_dlr
-from robxfer_core.science.threat import ThreatModel, distance, project, steepest
+
+from .losses import Loss, cross_entropy, targeted_dlr
+from .pgd import Best, checked_batch, evaluating
+from .threat import ThreatModel, distance, project, steepest
 
 MOMENTUM = 0.75
 RHO = 0.75

@@ -12,26 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.batches import epoch_batches
+from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.augment import center_crop, random_flip, random_resized_crop
+from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
+from robxfer_core.science.models import Network
+from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.precision import autocast, same_kernels
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.schedule import rate
+from robxfer_core.science.seeds import derive
+from robxfer_core.science.training.distributed import Team
+from robxfer_core.science.training.state import State
 from robxfer_core.spec.archs import representation
 from robxfer_core.spec.fields import Attack, Sgd, ThreatModel
 from robxfer_core.spec.kinds.transfer import Transfer
 
-from . import models, transfer_result
-from .batches import epoch_batches
-from .data.artifact import Images, load, to_unit
-from .data.augment import center_crop, random_flip, random_resized_crop
-from .data.subset import per_class, stratified_order, stratified_split
-from .distributed import Team
-from .evaluate import correct, share
+from . import result
 from .heads import head_start
-from .models import Network
-from .noise import image_seeds
-from .precision import autocast, same_kernels
 from .regimes_state import Record, RegimesState
-from .run import Inputs, Run
-from .schedule import rate
-from .seeds import derive
-from .train_state import State
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
             per_class(train.y.numpy(), spec.images_per_class, derive(spec.seed, "images_per_class"))
         )
         train = replace(train, x=train.x[kept], y=train.y[kept])
-    sizes = transfer_result.training_sizes(spec, len(train.y), len(test.y), 1)
+    sizes = result.training_sizes(spec, len(train.y), len(test.y), 1)
     clean = inputs.maybe("clean_dataset")
     work = _Work(spec, run, train, models.read_card(source).model_dump(mode="json"), inputs)
     tested = _scored(spec, test)
@@ -138,7 +139,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
             again = Training(order, *pairs[best], tested)
             same = pairs[best] == (spec.lr, spec.weight_decay)  # the curve is that very training
             record = learnt[-1] if same else work.learn(again)
-            chosen = transfer_result.tuned(best, table, record.correct_last, test.y)
+            chosen = result.tuned(best, table, record.correct_last, test.y)
     run.progress(work.total, work.total, "images")
     return {
         "model": work.card,
@@ -152,7 +153,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
         "regime": spec.regime,
         "unfrozen_blocks": spec.unfrozen_blocks,
         "curves": [
-            transfer_result.curve(
+            result.curve(
                 len(each.images),
                 False,
                 record.train_loss,
@@ -266,7 +267,7 @@ class _Work:
     def _measure(self, network: Network, x: Tensor, y: Tensor) -> None:
         assert self.spec.robust is not None
         before = self.before + self.spec.epochs * len(self.y)
-        self.state.robust = transfer_result.measure_robust(
+        self.state.robust = result.measure_robust(
             self.spec.robust,
             network,
             x,

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.science import models, noise
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attacks.pgd import evaluating, pgd
+from robxfer_core.science.attacks.threat import distance
+from robxfer_core.science.data.artifact import Batch, Images, load, read_card, to_unit, write_shards
+from robxfer_core.science.data.subset import stratified_order
+from robxfer_core.science.gallery import write_examples
+from robxfer_core.science.models import Network
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import ThreatModel
 from robxfer_core.spec.kinds.data import ControlDataset, PerturbDataset
 
-from . import models, noise
-from .attack import evaluating, pgd
-from .data.artifact import Batch, Images, load, read_card, to_unit, write_shards
-from .data.subset import stratified_order
-from .evaluate import correct, share
-from .gallery import write_examples
-from .models import Network
 from .parts import PART, SPLITS, Split, as_stored, restore_parts, save_parts
-from .precision import autocast
-from .run import Inputs, Run
-from .seeds import derive
-from .threat import distance
 
 Norm = Literal["l2", "linf"]
 PROBES = 512

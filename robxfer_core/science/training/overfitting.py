@@ -6,18 +6,18 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from robxfer_core.science.attacks.evaluate import correct
+from robxfer_core.science.attacks.pgd import evaluating, fgsm
+from robxfer_core.science.data.artifact import to_unit
+from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.run import Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Attack
 from robxfer_core.spec.kinds.models import Train
 
 from .adversarial import single_step_size
-from .attack import evaluating, fgsm
-from .data.artifact import to_unit
-from .evaluate import correct
-from .noise import image_seeds
-from .precision import autocast
-from .run import Run
-from .seeds import derive
-from .train_state import State
+from .state import State
 
 PROBE = 256
 """Images of the probe batch."""

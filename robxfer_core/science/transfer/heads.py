@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robxfer_core.science.schedule import rate
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Schedule
-
-from .schedule import rate
-from .seeds import derive
 
 CHUNK = 2**24
 """Floats of gathered training features held at once (64 MiB)."""

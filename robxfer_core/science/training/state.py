@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from robxfer_core.science.models import Network
 from robxfer_core.spec.fields import Sgd
 
 from .distributed import Team
-from .models import Network
 
 FILE = "train_state.pt"
 

@@ -8,24 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import correct
+from robxfer_core.science.batches import channel_moments, epoch_batches
+from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.augment import augment
+from robxfer_core.science.data.subset import held_out
+from robxfer_core.science.models import Network
+from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.precision import same_kernels
+from robxfer_core.science.run import Input, Inputs, Run
+from robxfer_core.science.schedule import rate
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 
-from . import models, overfitting
+from . import overfitting
 from .adversarial import carries_perturbation, step
-from .batches import channel_moments, epoch_batches
-from .data.artifact import Images, load, to_unit
-from .data.augment import augment
-from .data.subset import held_out
 from .distributed import Team
-from .evaluate import correct
-from .models import Network
-from .noise import image_seeds
-from .precision import same_kernels
-from .run import Input, Inputs, Run
-from .schedule import rate
-from .seeds import derive
-from .train_state import State
+from .state import State
 
 CALIBRATION = 512
 """Images of a batch by which an untrained network's batch norm is calibrated."""

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.science import models, noise
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
+from robxfer_core.science.gallery import EXAMPLES, SHOWN, Row, grid, magnified
+from robxfer_core.science.models import Network
+from robxfer_core.science.precision import autocast, same_kernels
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.archs import forward_flops
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.kinds.data import RobustifyDataset
 
-from . import models, noise
-from .attack import evaluating
-from .data.artifact import Batch, Images, load, to_unit, write_shards
-from .evaluate import correct, share
-from .gallery import EXAMPLES, SHOWN, Row, grid, magnified
 from .matching import Match, advance, begin, relative_distance
-from .models import Network
 from .parts import PART, as_stored, restore_parts, save_parts
-from .precision import autocast, same_kernels
-from .run import Inputs, Run
-from .seeds import derive
 
 PIECE = 10
 """Steps after which progress is told and a checkpoint may be kept."""

@@ -10,20 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import share
+from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
+from robxfer_core.science.precision import autocast
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
 from robxfer_core.spec.kinds.transfer import Features, Transfer
 
-from . import models, transfer_result
-from .attack import evaluating
-from .data.artifact import load, to_unit
-from .data.subset import per_class, stratified_order, stratified_split
-from .evaluate import share
+from . import result
 from .heads import Head, Images, State, Trained, train_heads
 from .logistic import asymptote
-from .precision import autocast
 from .regimes import transfer_network, with_head
-from .run import Inputs, Run
-from .seeds import derive
-from .transfer_state import TransferState
+from .state import TransferState
 
 BATCH = 256
 
@@ -101,7 +102,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         kept = per_class(labels, spec.images_per_class, derive(spec.seed, "images_per_class"))
         at = torch.from_numpy(kept).to(run.device)
         train, labels = Images(train.x[at], train.y[at]), labels[kept]
-    sizes = transfer_result.training_sizes(spec, len(labels), len(test.y), 2)
+    sizes = result.training_sizes(spec, len(labels), len(test.y), 2)
     beside = inputs.maybe("clean")
     if beside is not None and json.loads((beside.path / "result.json").read_text())["model"] != about["model"]:
         raise ValueError("clean: features of another model; takes those of the model of `features`")
@@ -156,7 +157,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         (tuned,) = learn(whole, test, len(sizes) + 1, state.best)
         _check_losses(whole, [tuned])
         table = [(head.lr, head.weight_decay, accuracy) for head, accuracy in zip(candidates, tried, strict=True)]
-        chosen = transfer_result.tuned(best, table, tuned.correct_last, test.y)
+        chosen = result.tuned(best, table, tuned.correct_last, test.y)
     parts = fit.to(run.device), held.to(run.device)
     for name in ("raw", "standardised"):
         if name not in state.asymptote:
@@ -200,9 +201,7 @@ def _robust(
         pause()
 
     how = {"seed": spec.seed, "precision": spec.precision}
-    return transfer_result.measure_robust(
-        spec.robust, network, test.x, test.y, state.attacked, **how, progress=progress
-    )
+    return result.measure_robust(spec.robust, network, test.x, test.y, state.attacked, **how, progress=progress)
 
 
 def _read(folder: Path, split: str, device: str) -> Images:
@@ -229,7 +228,7 @@ def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> dic
     if clean is not None:
         first, last = (share(trained.predict(clean.x, first=early) == clean.y) for early in (True, False))
         beside = first, last
-    return transfer_result.curve(
+    return result.curve(
         len(head.images),
         head.standardised,
         trained.train_loss,
@@ -252,8 +251,8 @@ def _asymptote(
 ) -> dict[str, Any]:
     found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised, between)
     return {
-        "test": transfer_result.short(share(found.correct)),
+        "test": result.short(share(found.correct)),
         "l2": found.l2,
-        "validation": transfer_result.short(found.validation),
+        "validation": result.short(found.validation),
         "converged": found.converged,
     }

@@ -9,18 +9,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import packed
+from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.subset import paired_split
+from robxfer_core.science.models import Network
+from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.seeds import derive
+from robxfer_core.science.transfer.heads import moments
+from robxfer_core.science.transfer.logistic import Solution, axes, solve
 from robxfer_core.spec.kinds.stego import DetectStego
-
-from . import models
-from .attack import evaluating
-from .data.artifact import load, to_unit
-from .data.subset import paired_split
-from .evaluate import packed
-from .heads import moments
-from .logistic import Solution, axes, solve
-from .models import Network
-from .run import Inputs, Run
-from .seeds import derive
 
 BATCH = 256
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robxfer_core.science.attacks.pgd import evaluating, fgsm, pgd
+from robxfer_core.science.attacks.threat import into_ball, project, steepest
+from robxfer_core.science.models import Network
+from robxfer_core.science.noise import normal
+from robxfer_core.science.precision import autocast
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 
-from .attack import evaluating, fgsm, pgd
-from .models import Network
-from .noise import normal
-from .precision import autocast
-from .threat import into_ball, project, steepest
-from .train_state import State
+from .state import State
 
 TRADES_START = 0.001
 """Standard deviation of the noise that TRADES' attack begins with: at x itself the KL divergence has no gradient."""
