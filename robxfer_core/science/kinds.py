@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from robxfer_core.spec.job import Job
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.spec.jobs import kind_of
 
 from .run import Inputs, Run
 
@@ -71,12 +71,12 @@ RESULT_BYTES = 64 * 1024
 def compute(kind: str, params: dict[str, Any], inputs: Inputs, run: Run) -> None:
     """Compute a job: its files, and `result.json`, are left in `run.out`.
 
-    `params` are the kind's parameters as JSON, with keys where the spec had references. Raises KeyError for an unknown
-    kind, pydantic's ValidationError for parameters that do not fit, ValueError for a result that is too large, not JSON
-    or not finite, FileNotFoundError where the function left less than FILES, and whatever the function raises
+    `params` are the kind's parameters as JSON, with keys where the spec had references. Raises LookupError for an
+    unknown kind, pydantic's ValidationError for parameters that do not fit, ValueError for a result that is too large,
+    not JSON or not finite, FileNotFoundError where the function left less than FILES, and whatever the function raises
     (`Preempted` among it).
     """
-    spec = KINDS[kind].model_validate(params)
+    spec = kind_of(kind).model_validate(params)
     result = _function(kind)(spec, inputs, run)
     lacking = [name for name in FILES.get(kind, ()) if not (run.out / name).is_file()]
     if lacking:

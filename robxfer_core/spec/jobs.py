@@ -1,5 +1,7 @@
 """Every kind of job. A job's result is determined by its parameters, its kind's recipe version and its inputs."""
 
+from robxfer_core import __version__
+
 from .job import REPORT, Job
 from .kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .kinds.export import ExportDataset
@@ -42,6 +44,13 @@ KINDS: dict[str, type[Job]] = {
         SourceModificationReport,
     )
 }
+
+
+def kind_of(name: str) -> type[Job]:
+    """The kind of this name. Raises LookupError for one that another version has put in the ledger, with the remedy."""
+    if name not in KINDS:
+        raise LookupError(f"robxfer {__version__} knows no jobs of kind {name}: update the worker, then retry")
+    return KINDS[name]
 
 
 def leaves_report(kind: str) -> bool:

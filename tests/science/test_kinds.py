@@ -29,7 +29,7 @@ def test_a_job_leaves_its_files_and_a_canonical_result() -> None:
 
 
 def test_parameters_are_validated() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(LookupError, match="no jobs of kind nonsense: update the worker"):
         compute("nonsense", {}, Inputs({}), LocalRun())
     with pytest.raises(ValidationError):
         compute("dataset", {"name": "digits", "extra": 1}, Inputs({}), LocalRun())

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from robxfer_core.artifacts import Unavailable
 from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.artifacts.store import Check, unchecked
 from robxfer_core.ledger import experiments, queue
+from robxfer_core.ledger.engine import write
+from robxfer_core.ledger.tables import jobs
 from robxfer_worker.cache import Cache
 from robxfer_worker.forkserver import ForkServer
 from robxfer_worker.house import House, Slot
@@ -122,6 +125,17 @@ def test_a_cancel_frees_the_slot_while_files_move(place, moves):
         assert place.store.asked.wait(60)
         experiments.cancel(place.stack.engine, "default", experiment)
         assert ended.result(10) == "stopped"
+
+
+def test_a_job_of_a_later_version_fails_with_what_to_do(place):
+    """An old worker beside a new API."""
+    place = place(FolderStore)
+    experiment = place.stack.submit()
+    with write(place.stack.engine) as connection:
+        connection.execute(update(jobs).where(jobs.c.kind == "dataset").values(kind="of_another_version"))
+    assert place.run() == "failed"
+    error = place.stack.job(experiment, "digits").error
+    assert "knows no jobs of kind of_another_version: update the worker" in error["message"]
 
 
 def test_a_drain_reaches_the_child_while_a_checkpoint_is_on_its_way(place):

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish_folder
 from robxfer_core.ledger import queue, uploads
 from robxfer_core.ledger.engine import AWAY
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.spec.jobs import kind_of
 
 from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child
@@ -130,7 +130,7 @@ class _Attempt:
 
     def _inputs(self, held: contextlib.ExitStack) -> dict[str, list[dict[str, str]]]:
         """Copies of the input artifacts, held until the attempt's end; results alone where the kind reads no more."""
-        only = "result.json" if KINDS[self.claim.kind].RESULTS_ALONE else None
+        only = "result.json" if kind_of(self.claim.kind).RESULTS_ALONE else None
         inputs: dict[str, list[dict[str, str]]] = {}
         for item in sorted(self.claim.inputs, key=lambda item: (item.field, item.index)):
             self._check_starting()
