@@ -15,8 +15,9 @@ torchattacks = pytest.importorskip("torchattacks", reason="compares with torchat
 pytestmark = pytest.mark.peers
 
 STEPS = 40
-STARTS = range(5)
-"""Seeds of the random starts: one start's accuracy on the DLR loss varies by more than a point."""
+STARTS = {"ce": range(20), "dlr": range(20), "dlr_t": range(2)}
+"""Seeds of the random starts. One start's accuracy has a standard deviation of .8 points on the untargeted losses, so a
+mean of twenty one of .2, and of their difference .25; nine targets leave nothing to the start."""
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +69,14 @@ def test_apgd_agrees(trained: tuple[nn.Module, Tensor, Tensor], kind: str, norm:
     net, x, y = trained
     x, y = x[:400], y[:400]
     found: list[tuple[float, float]] = []
-    for seed in STARTS:
+    for seed in STARTS[kind]:
         theirs, ours = _theirs(net, x, y, kind, norm, eps, seed), _ours(net, x, y, kind, norm, eps, seed)
         assert float(distance(norm, ours - x).max()) <= eps + 1e-5
         with torch.no_grad():
             peer, own = ((net(images).argmax(1) == y).float().mean().item() for images in (theirs, ours))
         found.append((peer, own))
-    peer, own = (sum(column) / len(STARTS) for column in zip(*found, strict=True))
-    told = ", ".join(f"{one:.2%} {other:.2%}" for one, other in found)
-    print(f"apgd {kind} {norm} eps {eps:g}: torchattacks {peer:.2%}, ours {own:.2%}; each start: {told}")
+    peer, own = (sum(column) / len(column) for column in zip(*found, strict=True))
+    print(f"apgd {kind} {norm} eps {eps:g}: torchattacks {peer:.2%}, ours {own:.2%}")
     assert 0.02 < own < 0.95
     assert abs(peer - own) <= 0.01
 
