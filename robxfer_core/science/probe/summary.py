@@ -148,6 +148,12 @@ def label(data: dict[str, Any]) -> str:
     return f"{data['name']} ({data['variant']})"
 
 
+SAID = {
+    GROUPS[0]: "the robustly useful have a mean rho",
+    GROUPS[1]: "the useful but not robust have a mean rho",
+}
+
+
 def _headline(told: list[dict[str, Any]], levels: list[float], norm: str) -> str:
     d, last = told[0], told[0]["levels"][-1]
     text = (
@@ -155,11 +161,10 @@ def _headline(told: list[dict[str, Any]], levels: list[float], norm: str) -> str
         f"{last['robustly_useful']['count']} of them robustly at {norm} eps {levels[-1]:g}"
     )
     for other in told[1:]:
-        means = [_text(other["levels"][-1]["by_group_on_d"][name]["rho"]) for name in GROUPS[:2]]
-        text += (
-            f"; on {label(other['data'])} the robustly useful have a mean rho of {means[0]}, the useful but not robust "
-            f"of {means[1]}"
-        )
+        groups = other["levels"][-1]["by_group_on_d"]
+        means = [f"{said} of {_text(groups[name]['rho'])}" for name, said in SAID.items() if groups[name]["rho"]]
+        if means:
+            text += f"; on {label(other['data'])} {', '.join(means)}"
     return text
 
 

@@ -39,6 +39,7 @@ class Probe(Job):
     `dataset`, `split`, `max_images`, `precision`; `logme` takes `features`; `knn` takes `features`, `k`, `metric`.
     """
 
+    RECIPE = 2
     ARTIFACT = "result"
     TAKES = {
         "model": MODELS,

@@ -52,7 +52,7 @@ def run(
         _print({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
     else:
         outcome.tell(found, console)
-        show.written(out, files, console)
+        show.written(files, console)
     _exit(ended)
 
 
@@ -136,7 +136,7 @@ def pull(
     _make(dest)
     with _service(server, token, data_dir, "api") as client:
         files = client.download(artifact, dest)
-    _print([str(file) for file in files]) if json else show.written(dest, list(files), console)
+    _print([str(file) for file in files]) if json else show.written(list(files), console)
 
 
 @app.command()

@@ -32,16 +32,15 @@ def download(client: Client, ended: ExperimentView, out: Path) -> dict[str, list
 
 
 def tell(found: Mapping[str, list[Path]], console: Console) -> None:
-    """Reports by their tables; of other jobs that left a result.json, a line of its numbers or its headline."""
+    """What has a table or verdicts, by them; of other results, a line of their numbers."""
     lines = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, files in found.items():
         paths = {file.name: file for file in files}
-        if "report.json" in paths:
-            show.report(_read(paths["report.json"]), console)
-        elif "result.json" in paths:
-            told = _read(paths["result.json"])
-            said = told.get("headline", {}).get("text") or "  ".join(numbers(told))
-            lines.add_row(Text(name), Text(said))
+        told = next((_read(paths[each]) for each in ("report.json", "result.json") if each in paths), {})
+        if told.keys() & {"table", "verdicts"}:
+            show.report({"title": name, **told}, console)
+        else:
+            lines.add_row(Text(name), Text("  ".join(numbers(told))))
     if lines.rows:
         console.print(lines)
 
@@ -52,7 +51,8 @@ def numbers(told: Mapping[str, Any]) -> Iterator[str]:
         if _is_number(value):
             yield f"{key} {value:.4g}"
         elif isinstance(value, dict) and 0 < len(value) <= FEW and all(map(_is_number, value.values())):
-            yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in value.items())})"
+            named = sorted(value.items(), key=lambda item: len(item[0]) if item[0].isdigit() else 0)
+            yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in named)})"
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """Tables: what commands print for people."""
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from robxfer_core.spec.wire import ExperimentRow, ExperimentView, JobView, Page
 from robxfer_core.spec.wire_plan import PlanView
 
 FAILURES = 5  # failed jobs of which the error is shown
+MANY = 4  # folders; of more, files are not shown one by one
 
 COLOURS = {
     "done": "green", "running": "cyan", "ready": "cyan", "waiting": "dim", "failed": "red", "cancelled": "yellow",
@@ -64,10 +66,13 @@ def _verdicts(report: dict[str, Any], console: Console) -> None:
         console.print(f"unusable ({'; '.join(panels)}): {reason}", markup=False, highlight=False)
 
 
-def written(folder: Path, files: list[Path], console: Console) -> None:
-    """The paths of what was written."""
-    for file in sorted(files):
-        console.print(str(file), highlight=False, soft_wrap=True)
+def written(files: list[Path], console: Console) -> None:
+    """The paths of what was written; where they lie in many folders, the folders."""
+    folders = Counter(file.parent for file in files)
+    many = len(folders) > MANY
+    lines = [f"{folder} ({count} files)" for folder, count in folders.items()] if many else map(str, files)
+    for line in sorted(lines):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def experiments(page: Page[ExperimentRow], console: Console) -> None:
