@@ -37,8 +37,10 @@ def tell(found: Mapping[str, list[Path]], console: Console) -> None:
     for name, files in found.items():
         paths = {file.name: file for file in files}
         told = next((_read(paths[each]) for each in ("report.json", "result.json") if each in paths), {})
-        if told.keys() & {"table", "verdicts"}:
-            show.report({"title": name, **told}, console)
+        if "report.json" in paths:
+            show.report(told, console)
+        elif "table" in told:
+            show.report(told | {"title": f"{name}: {told['title']}"}, console)
         else:
             lines.add_row(Text(name), Text("  ".join(numbers(told))))
     if lines.rows:

@@ -37,7 +37,7 @@ def report(report: dict[str, Any], console: Console) -> None:
 def _table(report: dict[str, Any], console: Console) -> None:
     table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
     for column in report["table"]["columns"]:
-        table.add_column(str(column))
+        table.add_column(str(column), overflow="fold")
     for row in report["table"]["rows"]:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     console.print(table)
