@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from robxfer_core.science.report.steganalysis.collect import Detection, Task
 from robxfer_core.science.report.steganalysis.summary import summarise
@@ -34,7 +35,11 @@ def task(label: str, p_e: tuple[float, ...], reference: float, seeds: int = 4) -
 
     def made(eps: float, seed: int, level: float, *, random: bool = False, network: bool = False) -> Detection:
         errors = rng.random((PAIRS, 2)) < level
-        result = {"p_null": 0.01, "model": {"arch": {"name": "highpass_cnn"}}}
+        right, wrong = ((1 - level) ** 2, level**2)  # of pairs that were told apart
+        result = {
+            "p_null": binom.sf(int(right * PAIRS) - 1, int((right + wrong) * PAIRS), 0.5),
+            "model": {"arch": {"name": "highpass_cnn"}},
+        }
         return Detection(eps, seed, random, network, errors.mean(1), result, "k")
 
     found = [made(eps, seed, level) for eps, level in zip(LEVELS, p_e, strict=True) for seed in range(seeds)]
@@ -59,6 +64,13 @@ def test_no_verdict_unless_the_high_pass_network_can_do_the_task():
     (row,) = summarise(SPEC, [task("falls", (0.25, 0.35, 0.45), 0.42)], sources())["verdicts"]
     assert row["verdict"] == "unusable"
     assert "takes less than 0.4" in row["reason"]
+
+
+def test_levels_that_all_are_at_chance_are_not_called_equal():
+    tasks = [task("blind", (0.5, 0.5, 0.5), 0.1), task("seen", (0.5, 0.5, 0.45), 0.1)]
+    blind, seen = summarise(SPEC, tasks, sources())["verdicts"]
+    assert (blind["verdict"], seen["verdict"]) == ("unusable", "helps")
+    assert blind["reason"].startswith("at chance at every level")
 
 
 def test_sources_that_are_not_robust_void_the_verdict():

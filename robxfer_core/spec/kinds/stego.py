@@ -92,6 +92,7 @@ class StegoArm(Strict):
 class SteganalysisReport(Job):
     """Statistics, figure and verdicts of a steganalysis study, from the results of its jobs."""
 
+    RECIPE = 2
     ARTIFACT = REPORT
     GATHERS = True
     RESULTS_ALONE = True

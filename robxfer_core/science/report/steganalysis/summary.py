@@ -18,7 +18,7 @@ ENDPOINT = "1 - P_E on test pairs of cover and stego, threshold from validation 
 
 def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[str, Any]) -> dict[str, Any]:
     """All of report.json but the versions of the software; `sources` are those of `gap.checks.check_sources`."""
-    problems = [problem(task, sources, spec.max_p_e) for task in tasks]
+    problems = [problem(task, sources, spec) for task in tasks]
     fit = [i for i, found in enumerate(problems) if found is None]
     judged = judge([_gain(tasks[i]) for i in fit], spec.margin, spec.confidence)
     words = dict(zip(fit, judged, strict=True))
@@ -43,15 +43,27 @@ def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[
     }
 
 
-def problem(task: Task, sources: Mapping[str, Any], max_p_e: float) -> str | None:
-    """Why a task has no verdict, or None: the reference cannot do it, or the source models are not what they claim."""
+def problem(task: Task, sources: Mapping[str, Any], spec: SteganalysisReport) -> str | None:
+    """Why a task has no verdict, or None.
+
+    The reference cannot do it, the source models are not what they claim, or no detector on any of them beats chance
+    (Bonferroni over the detectors): levels that see nothing of the messages are equal, and that says nothing.
+    """
     p_e = float(task.reference().mean())
-    if p_e >= max_p_e:
-        return f"the high-pass network reaches P_E {p_e:.3f}; takes less than {max_p_e:g}"
+    if p_e >= spec.max_p_e:
+        return f"the high-pass network reaches P_E {p_e:.3f}; takes less than {spec.max_p_e:g}"
     known = {row["eps"] for row in sources["levels"]}
     reasons = [sources["failed"][eps] for eps in task.eps if eps in sources["failed"]]
     reasons += [f"the source at eps {eps:g} was not evaluated" for eps in task.eps if eps not in known]
-    return "void: " + "; ".join(reasons) if reasons else None
+    if reasons:
+        return "void: " + "; ".join(reasons)
+    chances = [each.result["p_null"] for each in task.detections if not (each.random or each.network)]
+    if min(chances) * len(chances) >= 1 - spec.confidence:
+        return (
+            f"at chance at every level: the smallest permutation p of {len(chances)} detectors is {min(chances):.3f}; "
+            f"takes one below {(1 - spec.confidence) / len(chances):.2g}"
+        )
+    return None
 
 
 def _gain(task: Task) -> Estimate:
@@ -95,7 +107,7 @@ def headline(verdicts: Sequence[Mapping[str, Any]]) -> str:
     """'Robustness hinders steganalysis in 2 of 4 tasks (LSB matching, payload 1; ...)'."""
     usable = [row for row in verdicts if row["verdict"] != "unusable"]
     if not usable:
-        return "No verdict: the high-pass network or the source models failed their own check in every task"
+        return "No verdict: in every task the high-pass network or the sources failed their check, or all are at chance"
     told = []
     for word, text in (("hinders", "hinders"), ("helps", "helps"), ("mixed", "does both to")):
         labels = [row["target"] for row in usable if row["verdict"] == word]
