@@ -9,10 +9,8 @@ from robxfer_core.spec.fields import Arch, Attack, Seed
 from robxfer_core.spec.kinds.data import Dataset
 from robxfer_core.spec.kinds.models import Training
 
-from .family import Published, add_published
+from .family import Eps, Published, add_published
 from .graph import Graph, dataset_params, plain, slug
-
-Level = Annotated[float, Field(ge=0, le=1000)]
 
 
 class Architecture(Strict):
@@ -60,7 +58,7 @@ class ComponentVisualization(Strict):
     the families', with which it would share its random start. Of a published family, its network of eps 0."""
     norm: Literal["l2", "linf"] = "l2"
     """Of every threat model of the study."""
-    levels: list[Level] = Field(min_length=2, max_length=20)
+    levels: list[Eps] = Field(min_length=2, max_length=20)
     """The families' eps, 0 among them."""
     seeds: list[Seed] = Field(min_length=1, max_length=100)
     """One independent family of each architecture, judge and draw of components a seed."""

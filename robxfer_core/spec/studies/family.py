@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Seed
@@ -31,6 +31,15 @@ class Published(Strict):
     """Under ROBXFER_DATA_ROOT, where the files may lie already."""
     sha256: dict[str, Upload] = Field(default={}, max_length=100)
     """By the file's name."""
+
+
+class Target(Strict):
+    """A data set that sources are transferred to."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
+    """What the report calls it."""
+    dataset: Dataset
+    """The target task."""
 
 
 class Source(Strict):

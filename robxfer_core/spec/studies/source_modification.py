@@ -2,9 +2,9 @@
 variants, and adversarially, side by side, transferred to one target. It expands to jobs; nothing else knows of studies.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Attack, Precision, Seed
@@ -12,6 +12,7 @@ from robxfer_core.spec.kinds.data import Dataset
 from robxfer_core.spec.kinds.models import Training
 from robxfer_core.spec.kinds.transfer import Heads
 
+from .family import Target
 from .graph import Graph, dataset_params, plain
 
 OTHER_SEEDS = 1_000_000
@@ -32,7 +33,7 @@ class Matching(Strict):
     """bf16: under autocast."""
 
 
-class Origin(Strict):
+class TrainedSource(Strict):
     """What sources are trained on, and how; the study sets data, eps and seed."""
 
     dataset: Dataset
@@ -41,22 +42,13 @@ class Origin(Strict):
     """How each source is trained."""
 
 
-class Goal(Strict):
-    """The data set that the sources are transferred to."""
-
-    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
-    """What the report calls it."""
-    dataset: Dataset
-    """The target task. The paper: Caltech-101."""
-
-
 class SourceModification(Strict):
     """Is a source trained in the standard way on robust data worth an adversarially trained one?"""
 
     kind: Literal["source_modification"]
     title: str = Field(default="Transfer by the source's data", min_length=1, max_length=120)
     """Of the report."""
-    source: Origin
+    source: TrainedSource
     """What sources are trained on, and how: all arms alike, so that they take equal numbers of updates. `attack` is
     that of the adversarial arm; the study sets eps."""
     norm: Literal["l2", "linf"] = "l2"
@@ -74,8 +66,8 @@ class SourceModification(Strict):
     (Ilyas et al. 2019); the paper takes ImageNet."""
     matching: Matching = Matching()
     """How the made sets are made."""
-    target: Goal
-    """The data set that the sources are transferred to."""
+    target: Target
+    """The data set that the sources are transferred to. The paper: Caltech-101."""
     heads: Heads = Heads()
     """How linear heads are trained."""
     evaluation: Attack = Attack(steps=20)

@@ -4,15 +4,15 @@ and to its antirobust variant, with the control arms. It expands to jobs; nothin
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Attack, Seed
-from robxfer_core.spec.kinds.data import Dataset, RaiseEps
+from robxfer_core.spec.kinds.data import RaiseEps
 from robxfer_core.spec.kinds.models import Training
 from robxfer_core.spec.kinds.transfer import FineTuning, Heads, Preset, Regime, RobustTransfer
 
-from .family import Eps, Source, add_family, add_random_init
+from .family import Eps, Source, Target, add_family, add_random_init
 from .graph import Graph, Place, dataset_params, plain, slug
 
 Control = Literal["relabel_only", "noise", "robust_generator"]
@@ -58,13 +58,9 @@ class Antirobust(Strict):
     """How pixels are kept."""
 
 
-class Target(Strict):
-    """A data set that the family is transferred to. What is left out is taken from the study."""
+class GapTarget(Target):
+    """A target of which a report compares the standard images with the antirobust ones."""
 
-    label: Annotated[str, StringConstraints(min_length=1, max_length=60)]
-    """What the report calls it."""
-    dataset: Dataset
-    """The target task."""
     generator: Generator | None = None
     """Left out: the study's."""
     antirobust: Antirobust | None = None
@@ -89,7 +85,7 @@ class TransferGap(Strict):
     """The family's eps, 0 among them."""
     seeds: list[Seed] = Field(min_length=1, max_length=100)
     """One independent family, generator, draw of targets, subset and head a seed."""
-    targets: list[Target] = Field(min_length=1, max_length=50)
+    targets: list[GapTarget] = Field(min_length=1, max_length=50)
     """Data sets that the family is transferred to."""
     generator: Generator
     """The network that antirobust perturbations are computed on."""
