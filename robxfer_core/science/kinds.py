@@ -17,7 +17,7 @@ FUNCTIONS = {
     "import_dataset": "imports.dataset:import_dataset",
     "train": "training.train:train",
     "import_model": "imports.model:import_model",
-    "evaluate": "attacks.evaluate:evaluate",
+    "evaluate": "attack.evaluate:evaluate",
     "perturb_dataset": "construct.perturb:perturb_dataset",
     "control_dataset": "construct.perturb:control_dataset",
     "robustify_dataset": "construct.robustify:robustify_dataset",

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import correct, share
-from robxfer_core.science.attacks.threat import distance
+from robxfer_core.science.attack.evaluate import correct, share
 from robxfer_core.science.data.artifact import load
 from robxfer_core.science.run import Inputs, LocalRun, Preempted
+from robxfer_core.science.threat import distance
 from robxfer_core.science.training.adversarial import farthest_prediction, kl_divergence, scheduled, step
 from robxfer_core.science.training.distributed import Team
 from robxfer_core.science.training.overfitting import found_in, overfitted, watch

@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robxfer_core.science.attacks.apgd import apgd, apgd_targeted, checkpoints
-from robxfer_core.science.attacks.losses import Loss, cross_entropy, dlr, margin, targeted_dlr
-from robxfer_core.science.attacks.pgd import fgsm, pgd
-from robxfer_core.science.attacks.threat import ThreatModel, distance
+from robxfer_core.science.attack.auto import LossName, apgd, apgd_targeted, checkpoints
+from robxfer_core.science.attack.losses import dlr, margin, targeted_dlr
+from robxfer_core.science.attack.projected import fgsm, pgd
+from robxfer_core.science.threat import ThreatModel, distance
 
 Norm = Literal["l2", "linf"]
+Kind = Literal["ce", "dlr", "t"]
 NORMS: tuple[Norm, ...] = ("l2", "linf")
-LOSSES = (cross_entropy, dlr)
+LOSSES: tuple[LossName, ...] = ("ce", "dlr")
 
 
 def small_net(classes: int = 5) -> nn.Sequential:
@@ -48,7 +49,7 @@ def linear(w: Tensor) -> nn.Module:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_linear_model_closed_form(loss: Loss) -> None:
+def test_linear_model_closed_form(loss: LossName) -> None:
     """Of two classes, so that DLR is the margin."""
     w = torch.randn(16, generator=torch.Generator().manual_seed(1))
     x, y, seeds = torch.full((2, 1, 4, 4), 0.5), torch.tensor([0, 1]), torch.arange(2)
@@ -58,6 +59,8 @@ def test_linear_model_closed_form(loss: Loss) -> None:
     torch.testing.assert_close(l2, x + 0.3 * away / w.norm(), atol=5e-4, rtol=0)
     linf = apgd(linear(w), x, y, ThreatModel(norm="linf", eps=0.1), 50, loss, seeds=seeds)
     torch.testing.assert_close(linf, x + 0.1 * away.sign(), atol=1e-6, rtol=0)
+    reached = apgd(linear(w), x, 1 - y, ThreatModel(norm="linf", eps=0.1), 50, loss, targeted=True, seeds=seeds)
+    torch.testing.assert_close(reached, linf, atol=1e-6, rtol=0)  # of two classes one is left for the other
     targeted = apgd_targeted(linear(w), x, y, ThreatModel(norm="linf", eps=0.1), 50, seeds=seeds)
     wrong = linear(w)(linf).argmax(1) != y
     torch.testing.assert_close(targeted[wrong], linf[wrong], atol=1e-6, rtol=0)
@@ -68,17 +71,19 @@ def test_linear_model_closed_form(loss: Loss) -> None:
     norm=st.sampled_from(NORMS),
     eps=st.floats(0, 3),
     steps=st.integers(1, 12),
-    kind=st.sampled_from(["ce", "dlr", "targeted"]),
+    kind=st.sampled_from(["ce", "dlr", "t"]),
     restarts=st.integers(1, 2),
 )
-def test_stays_in_ball_and_box(norm: Norm, eps: float, steps: int, kind: str, restarts: int) -> None:
+def test_stays_in_ball_and_box(
+    norm: Norm, eps: float, steps: int, kind: Literal["ce", "dlr", "t"], restarts: int
+) -> None:
     net = small_net()
     x, y = images(net, 6)
     threat, seeds = ThreatModel(norm=norm, eps=eps), torch.arange(6)
-    if kind == "targeted":
+    if kind == "t":
         moved = apgd_targeted(net, x, y, threat, steps, 2, restarts, seeds=seeds)
     else:
-        moved = apgd(net, x, y, threat, steps, cross_entropy if kind == "ce" else dlr, restarts, seeds=seeds)
+        moved = apgd(net, x, y, threat, steps, kind, restarts=restarts, seeds=seeds)
     assert float(distance(norm, moved - x).max()) <= eps * (1 + 1e-5) + 1e-6
     assert float(moved.min()) >= 0
     assert float(moved.max()) <= 1
@@ -93,11 +98,35 @@ def test_reaches_at_least_the_loss_of_pgd(norm: Norm) -> None:
     x, y = images(net, 64)
     eps = 0.7 if norm == "l2" else 0.2
     threat, seeds = ThreatModel(norm=norm, eps=eps), torch.arange(64)
-    ours = loss_at(net, apgd(net, x, y, threat, 40, seeds=seeds), y).mean()
+    ours = loss_at(net, apgd(net, x, y, threat, 40, "ce", seeds=seeds), y).mean()
     tuned = loss_at(net, pgd(net, x, y, threat, 40, 2.5 * eps / 40, random_start=True, seeds=seeds), y).mean()
     poor = loss_at(net, pgd(net, x, y, threat, 40, 2.5 * eps / 400, random_start=True, seeds=seeds), y).mean()
     assert ours > 0.99 * tuned
     assert ours > poor + 0.05
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_targeted_reaches_the_class_that_is_named(loss: LossName) -> None:
+    net = small_net()
+    x, y = images(net, 64)
+    threat, target = ThreatModel(norm="l2", eps=1.0), (y + 1) % 5
+    moved = apgd(net, x, target, threat, 20, loss, targeted=True, seeds=torch.arange(64))
+    left = apgd(net, x, y, threat, 20, loss, seeds=torch.arange(64))
+    reached = [(net(each).argmax(1) == target).float().mean() for each in (moved, left, x)]
+    assert reached[0] > max(0.8, reached[1] + 0.3)
+    assert reached[2] == 0
+
+
+def test_a_generator_gives_each_image_its_seed() -> None:
+    net = small_net()
+    x, y = images(net, 12)
+    threat = ThreatModel(norm="linf", eps=0.1)
+    once, again = (apgd(net, x, y, threat, 5, generator=torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(once, again)
+    carried = torch.Generator().manual_seed(3)
+    parts = [apgd(net, x[at], y[at], threat, 5, generator=carried) for at in torch.arange(12).split(5)]
+    torch.testing.assert_close(torch.cat(parts), once)
+    assert not torch.equal(once, apgd(net, x, y, threat, 5, generator=torch.Generator().manual_seed(4)))
 
 
 def test_targeted_fools_whatever_one_target_fools() -> None:
@@ -124,6 +153,8 @@ def test_leaves_the_model_and_the_batch_alone() -> None:
     assert all(weight.grad is None for weight in net.parameters())
     with pytest.raises(FloatingPointError, match="NaN for 20 of 20"):
         apgd(lambda x: net(x) * torch.nan, x, y, threat, 3, seeds=seeds)
+    with pytest.raises(ValueError, match="got 'cw'; takes ce or dlr"):
+        apgd(net, x, y, threat, 3, "cw", seeds=seeds)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"must lie in \[0,1\]"):
         apgd_targeted(net, x * 255, y, threat, 3, seeds=seeds)
 

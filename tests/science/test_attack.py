@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robxfer_core.science.attacks.pgd import pgd
-from robxfer_core.science.attacks.threat import ThreatModel, distance, draw, steepest
+from robxfer_core.science.attack.projected import pgd
 from robxfer_core.science.noise import bits, drawn_seeds, image_seeds, normal, uniform
+from robxfer_core.science.threat import ThreatModel, distance, draw, steepest
 
 Norm = Literal["l2", "linf"]
 NORMS: tuple[Norm, ...] = ("l2", "linf")

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from robxfer_core.science.attacks.apgd import apgd, apgd_targeted
-from robxfer_core.science.attacks.losses import cross_entropy, dlr
-from robxfer_core.science.attacks.pgd import pgd
-from robxfer_core.science.attacks.threat import ThreatModel, distance
+from robxfer_core.science.attack.auto import apgd, apgd_targeted
+from robxfer_core.science.attack.projected import pgd
+from robxfer_core.science.threat import ThreatModel, distance
 
 torchattacks = pytest.importorskip("torchattacks", reason="compares with torchattacks, which is not installed")
 pytestmark = pytest.mark.peers
@@ -92,4 +91,4 @@ def _ours(net: nn.Module, x: Tensor, y: Tensor, kind: str, norm: str, eps: float
     threat, seeds = ThreatModel.model_validate({"norm": norm, "eps": eps}), seed * len(x) + torch.arange(len(x))
     if kind == "dlr_t":
         return apgd_targeted(net, x, y, threat, STEPS, seeds=seeds)
-    return apgd(net, x, y, threat, STEPS, dlr if kind == "dlr" else cross_entropy, seeds=seeds)
+    return apgd(net, x, y, threat, STEPS, "dlr" if kind == "dlr" else "ce", seeds=seeds)

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.doubts import accuracy_flat, probe
-from robxfer_core.science.attacks.evaluate import correct, evaluate
+from robxfer_core.science.attack.doubts import accuracy_flat, probe
+from robxfer_core.science.attack.evaluate import correct, evaluate
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted

@@ -10,10 +10,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks import evaluate as module
-from robxfer_core.science.attacks.doubts import accuracy_rises
-from robxfer_core.science.attacks.evaluate import correct, evaluate, level_name
-from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attack import evaluate as module
+from robxfer_core.science.attack.doubts import accuracy_rises
+from robxfer_core.science.attack.evaluate import correct, evaluate, level_name
+from robxfer_core.science.attack.projected import pgd
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.noise import image_seeds
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted

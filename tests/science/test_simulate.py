@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
-from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attack.projected import pgd
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.simulate import linear, multiclass

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attack.evaluate import correct, share
 from robxfer_core.science.batches import channel_moments, epoch_batches
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_split

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.kinds import compute
 from robxfer_core.science.models import Network

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import models, noise
-from robxfer_core.science.attacks.evaluate import correct, share
-from robxfer_core.science.attacks.pgd import evaluating, pgd
-from robxfer_core.science.attacks.threat import distance
+from robxfer_core.science.attack.evaluate import correct, share
+from robxfer_core.science.attack.projected import evaluating, pgd
 from robxfer_core.science.data.artifact import Batch, Images, load, read_card, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.gallery import write_examples
@@ -21,6 +20,7 @@ from robxfer_core.science.models import Network
 from robxfer_core.science.precision import autocast
 from robxfer_core.science.run import Inputs, Run
 from robxfer_core.science.seeds import derive
+from robxfer_core.science.threat import distance
 from robxfer_core.spec.fields import ThreatModel
 from robxfer_core.spec.kinds.data import ControlDataset, PerturbDataset
 

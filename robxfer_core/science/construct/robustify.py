@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import models, noise
-from robxfer_core.science.attacks.evaluate import correct, share
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.evaluate import correct, share
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
 from robxfer_core.science.gallery import EXAMPLES, SHOWN, Row, grid, magnified
 from robxfer_core.science.models import Network

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attack.evaluate import correct, share
 from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models.files import blank, fill
 from robxfer_core.science.run import Inputs, Run

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network

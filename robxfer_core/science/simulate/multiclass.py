@@ -14,8 +14,8 @@ from scipy import optimize
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from robxfer_core.science.attacks.threat import steepest
 from robxfer_core.science.seeds import derive
+from robxfer_core.science.threat import steepest
 from robxfer_core.spec.kinds.simulate import Multiclass
 
 MEASURES = ("excess", "representation", "head")

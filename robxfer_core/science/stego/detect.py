@@ -10,8 +10,8 @@ from scipy import stats
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import packed
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.evaluate import packed
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import load, to_unit
 from robxfer_core.science.data.subset import paired_split
 from robxfer_core.science.models import Network

@@ -6,8 +6,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attacks.evaluate import correct
-from robxfer_core.science.attacks.pgd import evaluating, fgsm
+from robxfer_core.science.attack.evaluate import correct
+from robxfer_core.science.attack.projected import evaluating, fgsm
 from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.noise import image_seeds
 from robxfer_core.science.precision import autocast

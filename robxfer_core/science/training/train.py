@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import correct
+from robxfer_core.science.attack.evaluate import correct
 from robxfer_core.science.batches import channel_moments, epoch_batches
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.augment import augment

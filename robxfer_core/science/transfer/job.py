@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import share
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.evaluate import share
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import load, to_unit
 from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
 from robxfer_core.science.precision import autocast

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attack.evaluate import correct, share
 from robxfer_core.science.batches import epoch_batches
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.augment import center_crop, random_flip, random_resized_crop

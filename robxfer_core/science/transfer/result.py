@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attacks.evaluate import correct, level_name, packed, share
+from robxfer_core.science.attack.evaluate import correct, level_name, packed, share
 from robxfer_core.science.models import Network
 from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Precision, ThreatModel

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robxfer_core.science import noise
-from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attack.projected import evaluating
 from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.models import Network
 from robxfer_core.science.seeds import derive

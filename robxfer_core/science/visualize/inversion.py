@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science import models
-from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.matching import Match, advance, begin
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.gallery import SHOWN, Row, grid
 from robxfer_core.science.models import Network
 from robxfer_core.science.run import Inputs, Run
+from robxfer_core.science.threat import distance
 from robxfer_core.spec.kinds.visualize import Visualize
 
 from .common import FILES, gaussian_seeds, represent

@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from robxfer_core.science.seeds import derive
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 from robxfer_core.spec.kinds.models import AttackName, Evaluate
 
-from .apgd import apgd, apgd_targeted
+from .auto import apgd, apgd_targeted
 from .doubts import PROBES, Doubt, accuracy_flat, accuracy_rises, probe
-from .losses import DLR_CLASSES, TARGETED_DLR_CLASSES, cross_entropy, dlr
-from .pgd import evaluating, pgd
+from .losses import DLR_CLASSES, TARGETED_DLR_CLASSES
+from .projected import evaluating, pgd
 
 BATCH = 256
 RESULT_BYTES = 56 * 1024
@@ -183,19 +184,21 @@ _CLASSES: dict[str, int] = {"apgd_dlr": DLR_CLASSES, "apgd_dlr_t": TARGETED_DLR_
 
 def _move(network: Network, spec: Evaluate, name: AttackName | None, threat: ThreatModel) -> Move | None:
     """The attack of that name; none for none."""
-    given = {"steps": spec.apgd.steps, "restarts": spec.apgd.restarts}
+    auto = partial(apgd, network, threat=threat, steps=spec.apgd.steps, restarts=spec.apgd.restarts)
     match name:
         case None:
             return None
         case "pgd":
             return lambda x, y, seeds: _pgd(network, x, y, threat, spec.attack, seeds)
         case "apgd_ce":
-            return lambda x, y, seeds: apgd(network, x, y, threat, loss=cross_entropy, seeds=seeds, **given)
+            return lambda x, y, seeds: auto(x, y, loss="ce", seeds=seeds)
         case "apgd_dlr":
-            return lambda x, y, seeds: apgd(network, x, y, threat, loss=dlr, seeds=seeds, **given)
+            return lambda x, y, seeds: auto(x, y, loss="dlr", seeds=seeds)
         case "apgd_dlr_t":
-            targets = spec.apgd.targets
-            return lambda x, y, seeds: apgd_targeted(network, x, y, threat, targets=targets, seeds=seeds, **given)
+            each = spec.apgd
+            return lambda x, y, seeds: apgd_targeted(
+                network, x, y, threat, each.steps, each.targets, each.restarts, seeds=seeds
+            )
 
 
 def _each_attack(

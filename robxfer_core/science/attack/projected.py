@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robxfer_core.science.noise import drawn_seeds
-
-from .threat import ThreatModel, draw, project, steepest
+from robxfer_core.science.threat import ThreatModel, draw, project, steepest
 
 BOX_TOLERANCE = 1e-6
 """Float error by which inputs may leave [0,1] before it is taken for a mistake of scale."""

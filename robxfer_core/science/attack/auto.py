@@ -1,16 +1,20 @@
 """Auto-PGD (Croce & Hein 2020, algorithm 1): projected ascent with momentum that halves its own steps."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from robxfer_core.science import noise
+from robxfer_core.science.noise import drawn_seeds
+from robxfer_core.science.threat import ThreatModel, distance, project, steepest
 
-from .losses import Loss, cross_entropy, targeted_dlr
-from .pgd import Best, checked_batch, evaluating
-from .threat import ThreatModel, distance, project, steepest
+from .losses import Loss, cross_entropy, dlr, targeted_dlr
+from .projected import Best, checked_batch, evaluating
 
+LossName = Literal["ce", "dlr"]
+LOSSES: dict[LossName, Loss] = {"ce": cross_entropy, "dlr": dlr}
 MOMENTUM = 0.75
 RHO = 0.75
 """Share of the steps since the last checkpoint that must have raised the loss, or the step size is halved."""
@@ -22,28 +26,38 @@ def apgd(
     y: Tensor,
     threat: ThreatModel,
     steps: int = 100,
-    loss: Loss = cross_entropy,
+    loss: LossName = "dlr",
+    targeted: bool = False,
     restarts: int = 1,
+    generator: torch.Generator | None = None,
     *,
-    seeds: Tensor,
+    seeds: Tensor | None = None,
 ) -> Tensor:
-    """Untargeted APGD on a loss, with AutoAttack's schedule: each sample's best iterate.
+    """APGD with AutoAttack's schedule: each sample's best iterate.
 
     model       maps images [N, C, H, W] in [0,1] to logits [N, K]; run in eval mode, left as it was, without gradients
-    x, y        images in [0,1]; int64 [N], the classes to leave
+    x, y        images in [0,1]; int64 [N], the classes to leave or, if `targeted`, to reach
     steps       gradient steps of a run; the start and the point after the last step count as iterates too
+    loss        ce: the cross-entropy; dlr: the difference of logits ratio, targeted: of y and the class that x has,
+                or, where that is y, the next likely one
     restarts    runs, each from its own random start on the ball's surface
-    seeds       int64 [N], the images' seeds, which alone decide their starts
+    generator   gives each image one seed, which alone decides its starts, as in `pgd`
+    seeds       int64 [N], the images' seeds themselves, in place of a generator
 
-    Returns images of x's shape, in the ball and in [0,1]; x itself where eps is 0. Misclassified iterates beat the
-    others, then the larger loss decides. Raises ValueError for images that are not floats in [0,1] or labels that do
-    not match them, FloatingPointError, naming the samples, where the model gives NaN. The device is not waited for
-    between steps.
+    Returns images of x's shape, in the ball and in [0,1]; x itself where eps is 0. Iterates that succeed beat the
+    others, then the larger loss decides (targeted cross-entropy: the smaller). Raises ValueError for another loss, and
+    for images that are not floats in [0,1] or labels that do not match them, FloatingPointError, naming the samples,
+    where the model gives NaN. The device is not waited for between steps.
     """
     x = checked_batch(x, y)
+    if loss not in LOSSES:
+        raise ValueError(f"loss: got {loss!r}; takes {' or '.join(LOSSES)}")
     if threat.eps == 0 or len(x) == 0:
         return x
-    return _climb(model, x, y, threat, steps, loss, range(restarts), seeds).checked().x
+    if seeds is None:
+        seeds = drawn_seeds(generator, len(x), x.device)
+    goal = _reached(model, x, y, loss) if targeted else _left(LOSSES[loss], y)
+    return _climb(model, x, threat, steps, goal, range(restarts), seeds).checked().x
 
 
 def apgd_targeted(
@@ -57,10 +71,10 @@ def apgd_targeted(
     *,
     seeds: Tensor,
 ) -> Tensor:
-    """APGD on the targeted DLR loss, towards each of the `targets` other classes that x's logits rank highest.
+    """AutoAttack's APGD-T: targeted DLR towards each of the `targets` other classes that x's logits rank highest.
 
-    One class after the other, each on the images that are still classified right (the device is waited for between
-    two); with K classes at most K - 1. Arguments, result and errors as of `apgd`.
+    y are the classes to leave. One class after the other, each on the images that are still classified right (the
+    device is waited for between two); with K classes at most K - 1. Other arguments, result and errors as of `apgd`.
     """
     x = checked_batch(x, y)
     if threat.eps == 0 or len(x) == 0:
@@ -71,11 +85,11 @@ def apgd_targeted(
     moved, left = x.clone(), torch.arange(len(x), device=x.device)
     for number, target in enumerate(ranked.unbind(1)):
 
-        def loss(logits: Tensor, labels: Tensor, target: Tensor = target[left]) -> Tensor:
+        def towards(logits: Tensor, labels: Tensor, target: Tensor = target[left]) -> Tensor:
             return targeted_dlr(logits, labels, target)
 
         runs = range(number * restarts, (number + 1) * restarts)
-        best = _climb(model, x[left], y[left], threat, steps, loss, runs, seeds[left]).checked()
+        best = _climb(model, x[left], threat, steps, _left(towards, y[left]), runs, seeds[left]).checked()
         moved[left] = best.x
         left = left[~best.success]
         if not len(left):
@@ -91,13 +105,28 @@ def checkpoints(steps: int) -> Iterator[int]:
         length = max(length - max(int(0.03 * steps), 1), int(0.06 * steps), 1)
 
 
+Goal = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From logits to which images succeed, bool [N], and to what is climbed, [N]."""
+
+
+def _left(loss: Loss, y: Tensor) -> Goal:
+    return lambda logits: (logits.detach().argmax(1) != y, loss(logits, y))
+
+
+def _reached(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, loss: LossName) -> Goal:
+    if loss == "ce":
+        return lambda logits: (logits.detach().argmax(1) == y, -cross_entropy(logits, y))
+    with evaluating(model), torch.no_grad():
+        had = model(x).float().scatter(1, y[:, None], -torch.inf).argmax(1)
+    return lambda logits: (logits.detach().argmax(1) == y, targeted_dlr(logits, had, y))
+
+
 def _climb(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
-    y: Tensor,
     threat: ThreatModel,
     steps: int,
-    loss: Loss,
+    goal: Goal,
     runs: range,
     seeds: Tensor,
 ) -> Best:
@@ -106,10 +135,9 @@ def _climb(
     def look(at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             leaf = at.detach().requires_grad_()
-            logits = model(leaf).float()
-            value = loss(logits, y)
+            success, value = goal(model(leaf).float())
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        return logits.detach().argmax(1) != y, value.detach(), gradient
+        return success, value.detach(), gradient
 
     best = Best.none(x)
     with evaluating(model):

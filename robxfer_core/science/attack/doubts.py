@@ -11,11 +11,11 @@ from torch import Tensor
 from robxfer_core.science import noise
 from robxfer_core.science.models import Network
 from robxfer_core.science.precision import autocast
+from robxfer_core.science.threat import project, steepest
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 
-from .apgd import apgd
-from .pgd import evaluating, fgsm
-from .threat import project, steepest
+from .auto import apgd
+from .projected import evaluating, fgsm
 
 PROBES = 32
 """Images, of those classified right, that the probes look at."""
@@ -118,7 +118,7 @@ def probe(
             found.append(_doubt("noise_wins", f"{text} the attack at eps {threat.eps:g} does not: it is broken"))
 
         whole = ThreatModel(norm=threat.norm, eps=1.0 if threat.norm == "linf" else math.sqrt(x[0].numel()))
-        kept = right(apgd(network, x, y, whole, UNBOUNDED_STEPS, seeds=seeds))
+        kept = right(apgd(network, x, y, whole, UNBOUNDED_STEPS, "ce", seeds=seeds))
         if _share(kept) > TOLERATED:
             text = f"with no bound on the perturbation {_count(kept)} of {len(x)} images are still classified right"
             found.append(_doubt("unbounded_survives", f"{text}: gradients do not lead out of the class"))
