@@ -34,7 +34,7 @@ UNITS: dict[str, str] = {
         ("holdout", "validation", "warmup", "eps_warmup", "milestones", "label_smoothing", "until", "min_fooling"),
         "fraction from 0 to 1",
     ),
-    **dict.fromkeys(("margin", "confidence"), "fraction from 0 to 1"),
+    **dict.fromkeys(("margin", "confidence", "max_p_e", "min_agreement"), "fraction from 0 to 1"),
     **dict.fromkeys(("snr",), "ratio of signal to noise"),
     **dict.fromkeys(("lr", "tune_lr"), "weights' change for a unit of gradient"),
     **dict.fromkeys(("weight_decay", "tune_weight_decay"), "gradient for a unit of weight"),

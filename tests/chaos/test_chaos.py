@@ -30,7 +30,6 @@ def test_nothing_is_lost_while_everything_dies():
     assert told["states"] == {"done": 2, "cancelled": 2}
     victims = {"child", "worker", "api", "database", "broker", "store", "pause", "late_pause"}
     assert set(told["kills"]) == victims, told
-    assert told["seconds"] < 90
 
 
 @pytest.mark.slow

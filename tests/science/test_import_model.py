@@ -149,9 +149,12 @@ def test_an_imported_model_is_evaluated_like_a_trained_one(tmp_path: Path) -> No
     assert (run.out / "result.json").is_file()
 
 
+IMAGES = 2000
+
+
 @pytest.mark.parametrize(("file", "accuracy"), [("resnet20-12fca82f.th", 0.9173), ("resnet56-4bfd9763.th", 0.9339)])
 def test_published_cifar_networks_are_imported_with_their_accuracy(tmp_path: Path, file: str, accuracy: float) -> None:
-    """Within 3 standard errors of 500 test images."""
+    """Within 3 standard errors of 2,000 test images."""
     checkpoints, root = os.environ.get("ROBXFER_CHECKPOINTS"), os.environ.get("ROBXFER_DATA_ROOT")
     if not checkpoints or not root:
         pytest.skip("needs ROBXFER_CHECKPOINTS (with cifar_resnet/) and ROBXFER_DATA_ROOT (with cifar10.npz)")
@@ -159,10 +162,10 @@ def test_published_cifar_networks_are_imported_with_their_accuracy(tmp_path: Pat
     params = {"arch": {"name": f"cifar_{file.split('-')[0]}"}, "dataset": "imagenet"}
     loaded = models.load(run_import(tmp_path, "import_model", data, params).out)
     with np.load(Path(root) / "cifar10.npz") as arrays:
-        x, y = torch.from_numpy(arrays["x_test"][:500]), torch.from_numpy(arrays["y_test"][:500])
+        x, y = torch.from_numpy(arrays["x_test"][:IMAGES]), torch.from_numpy(arrays["y_test"][:IMAGES])
     with torch.no_grad():
         right = loaded(x.permute(0, 3, 1, 2).float() / 255).argmax(1) == y
-    assert right.float().mean().item() == pytest.approx(accuracy, abs=3 * (accuracy * (1 - accuracy) / 500) ** 0.5)
+    assert right.float().mean().item() == pytest.approx(accuracy, abs=3 * (accuracy * (1 - accuracy) / IMAGES) ** 0.5)
 
 
 # What is refused: weights.

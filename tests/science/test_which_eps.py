@@ -37,6 +37,8 @@ def true_accuracy(latent: Any, seed_sd: float) -> np.ndarray:
     [
         ([0.5] * 4, 5, 80, 0.3),  # all equally good: the hardest to cover
         ([0.5] * 5, 3, 100, 0.1),
+        ([0.5] * 6, 3, 200, 0.3),
+        ([0.5] * 10, 3, 200, 0.3),
         ([0.5, 0.5, 0.4, 0.2, -0.1], 5, 80, 0.1),
         ([0.5] * 4, 1, 150, 0.0),  # checkpoints: over images alone
     ],

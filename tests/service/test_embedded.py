@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import func, select
 
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import attempts, jobs
+from robxfer_core.science import models
+from robxfer_core.science.data.artifact import load
+from robxfer_core.science.kinds import compute
+from robxfer_core.science.run import Inputs, LocalRun
+from robxfer_core.spec.fields import Arch
 
 from . import tiny
 from .servers import alive, children_of, until
@@ -272,6 +278,22 @@ def test_files_of_ones_own_are_imported_or_refused_with_the_reason(tmp_path: Pat
     assert (told["job"]["kind"], told["job"]["name"], told["state"]) == ("import_dataset", "pets", "done")
     (card,) = (tmp_path / "data" / "store").rglob("dataset.json")
     assert json.loads(card.read_text())["classes"] == ["cat", "dog"]
+
+    # A network that says "three" to everything.
+    network = models.build(Arch(name="cnn", width=0.25), 10, 1, 8, [0.5], [0.25], seed=0)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.eye(10)[3])
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "three.pt")
+    normal = ("--mean", ".5", "--std", ".25", "--dataset", "digits", "--json")
+    done = robxfer(tmp_path, "import-model", "three.pt", "--arch", "cnn", "--width", ".25", *normal)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    compute("dataset", {"name": "digits"}, Inputs({}), run := LocalRun(tmp_path / "digits"))
+    threes = (load(run.out, "test").y == 3).float().mean().item()
+    assert (told["state"], told["job"]["arch"]["name"]) == ("done", "cnn")
+    assert told["clean_accuracy"] == pytest.approx(threes, abs=1e-6)
+    assert 0 < threes < 0.5
 
     (tmp_path / "weights.pt").write_bytes(b"<html>not found</html>")
     refused = robxfer(tmp_path, "import-model", "weights.pt", "--arch", "resnet18", "--moments", "imagenet")

@@ -83,6 +83,9 @@ def full_network(ended: Ended) -> None:
             assert level["robust"]["0"]["mean"] == pytest.approx(level["accuracy"]["mean"], abs=1e-5)
             assert level["robust"]["0.5"]["mean"] < level["robust"]["0"]["mean"]
     assert all(arm["random_init"] for report in (fixed, full) for arm in report["arms"])
+    frozen, partly = (ended.result(f"blocks[unfrozen_blocks={k}]")["curves"][0]["test"] for k in (0, 2))
+    assert len(frozen) == len(partly) == 4
+    assert partly[-1] > frozen[-1] + 0.05
 
 
 def export(ended: Ended) -> None:

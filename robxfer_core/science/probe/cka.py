@@ -35,7 +35,7 @@ def cka(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
         "cka": float(found) if found.isfinite() else None,
         "error": error,
         "batches": len(hsic),
-        "n": len(places),
+        "n": len(hsic) * min(spec.batch_size, len(places)),
         "data": {"name": data.name, "variant": data.variant},
         "model": model_card(inputs.one("model")),
         "other": model_card(inputs.one("other")),

@@ -29,6 +29,7 @@ class WhichEpsReport(Job):
     best (Hsu 1981) on the test images: it holds the level whose expected test accuracy is best.
     """
 
+    RECIPE = 2
     ARTIFACT = REPORT
     GATHERS = True
     RESULTS_ALONE = True

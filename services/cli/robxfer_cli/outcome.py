@@ -1,6 +1,7 @@
 """What `robxfer run` ends with: the files that its experiment is for, and what they say, in short."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def tell(found: Mapping[str, list[Path]], console: Console) -> None:
         if "report.json" in paths:
             show.report(told, console)
         elif "table" in told:
-            show.report(told | {"title": f"{name}: {told['title']}"}, console)
+            show.report(told | {"title": f"{name}: {told.get('title', '')}"}, console)
         else:
             lines.add_row(Text(name), Text("  ".join(numbers(told))))
     if lines.rows:
@@ -53,8 +54,12 @@ def numbers(told: Mapping[str, Any]) -> Iterator[str]:
         if _is_number(value):
             yield f"{key} {value:.4g}"
         elif isinstance(value, dict) and 0 < len(value) <= FEW and all(map(_is_number, value.values())):
-            named = sorted(value.items(), key=lambda item: len(item[0]) if item[0].isdigit() else 0)
+            named = sorted(value.items(), key=lambda item: float(item[0]) if _by_number(value) else 0)
             yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in named)})"
+
+
+def _by_number(named: Mapping[str, Any]) -> bool:
+    return all(re.fullmatch(r"\d+(\.\d+)?", name) for name in named)
 
 
 def _is_number(value: Any) -> bool:

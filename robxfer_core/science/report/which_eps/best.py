@@ -61,8 +61,10 @@ def with_the_best(correct: ArrayLike, alpha: float, seed: int = 0, draws: int = 
     shift = resampled[:, None, :] - resampled[:, :, None] - found.mean
     spread = np.sqrt(np.square(shift).mean(0))
     scaled = np.divide(shift, spread, out=np.zeros_like(shift), where=spread > 0)
-    chi = np.random.default_rng([seed, 1]).chisquare(found.df, draws) / found.df
-    scaled /= np.sqrt(chi)[:, None, None]
+    # A chi-square for each difference: their errors are estimated one by one, and one for all would leave out that of
+    # many differences some error comes out small (simulated: 91 % of six equal levels covered, in place of 95).
+    chi = np.random.default_rng([seed, 1]).chisquare(found.df, scaled.shape) / found.df
+    scaled /= np.sqrt(chi)
     scaled[:, range(levels), range(levels)] = -np.inf
     critical = np.quantile(scaled.max(2), 1 - alpha, axis=0)
     kept = np.asarray((found.mean <= critical[:, None] * found.error).all(1))
