@@ -159,7 +159,7 @@ def test_published_cifar_networks_are_imported_with_their_accuracy(tmp_path: Pat
     if not checkpoints or not root:
         pytest.skip("needs ROBXFER_CHECKPOINTS (with cifar_resnet/) and ROBXFER_DATA_ROOT (with cifar10.npz)")
     data = (Path(checkpoints) / "cifar_resnet" / file).read_bytes()
-    params = {"arch": {"name": f"cifar_{file.split('-')[0]}"}, "dataset": "imagenet"}
+    params = {"arch": {"name": f"cifar_{file.split('-')[0]}"}, "moments": "imagenet"}
     loaded = models.load(run_import(tmp_path, "import_model", data, params).out)
     with np.load(Path(root) / "cifar10.npz") as arrays:
         x, y = torch.from_numpy(arrays["x_test"][:IMAGES]), torch.from_numpy(arrays["y_test"][:IMAGES])

@@ -285,7 +285,7 @@ def test_files_of_ones_own_are_imported_or_refused_with_the_reason(tmp_path: Pat
         network.head.weight.zero_()
         network.head.bias.copy_(torch.eye(10)[3])
     torch.save({"state_dict": network.state_dict()}, tmp_path / "three.pt")
-    normal = ("--mean", ".5", "--std", ".25", "--dataset", "digits", "--json")
+    normal = ("--input-size", "8", "--mean", ".5", "--std", ".25", "--dataset", "digits", "--json")
     done = robxfer(tmp_path, "import-model", "three.pt", "--arch", "cnn", "--width", ".25", *normal)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
