@@ -1,6 +1,6 @@
 """Bytes that a job leaves in the store, to leading order."""
 
-from .fit import Facts
+from .facts import Facts
 from .flops import UNKNOWN_IMAGES, UNKNOWN_SIDE
 from .spec.archs import weights
 from .spec.job import Job

@@ -7,15 +7,14 @@ the axis's value. A kind that gathers (a report) takes all members instead.
 
 import copy
 import itertools
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from .references import kind_of, ordered, parsed, some_of, text_of, uses
 from .spec.errors import Problem, SpecError, place, show
 from .spec.job import Job
-from .spec.jobs import KINDS
 
 MAX_NODES = 10_000
 MAX_VALUE = 100  # characters of a matrix value
@@ -23,7 +22,6 @@ MAX_POINTS = 100_000  # of one job, while its references are joined: later ones 
 MAX_INPUTS = 200_000  # of all jobs together
 
 Axes = dict[str, Any]
-_REFERENCE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<pins>[^\[\]]+)\])?$")
 
 
 @dataclass(frozen=True)
@@ -38,109 +36,35 @@ class Member:
 
 def node_name(job: str, axes: Axes) -> str:
     """('gap.source', {eps: .5, seed: 1}) -> 'gap.source[eps=0.5,seed=1]'."""
-    return f"{job}[{','.join(f'{axis}={_text(value)}' for axis, value in axes.items())}]" if axes else job
+    return f"{job}[{','.join(f'{axis}={text_of(value)}' for axis, value in axes.items())}]" if axes else job
 
 
 def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
     """All members of all jobs, inputs before the jobs that take them. Raises SpecError."""
-    order = _ordered(jobs, root)
+    order = ordered(jobs, root)
     done: dict[str, list[Member]] = {}
     total = inputs = 0
     for job in order:
         members = _members(job, jobs[job], done, (root, job), MAX_NODES - total, MAX_INPUTS - inputs)
         total += len(members)
-        inputs += len(members) * len(uses(members[0].raw, _kind(jobs[job], (root, job))))
+        inputs += len(members) * len(uses(members[0].raw, kind_of(jobs[job], (root, job))))
         done[job] = members
     return [member for job in order for member in done[job]]
-
-
-def uses(raw: dict[str, Any], kind: type[Job]) -> list[tuple[tuple[str | int, ...], str]]:
-    """The references of an unvalidated job: ((place), text)."""
-    found: list[tuple[tuple[str | int, ...], str]] = []
-
-    def walk(value: Any, at: tuple[str | int, ...]) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                if key in kind.TAKES and isinstance(item, str):
-                    found.append(((*at, key), item))
-                elif key in kind.TAKES and isinstance(item, list):
-                    found.extend(((*at, key, i), text) for i, text in enumerate(item) if isinstance(text, str))
-                else:
-                    walk(item, (*at, str(key)))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                walk(item, (*at, index))
-
-    walk({key: value for key, value in raw.items() if key not in ("run", "matrix")}, ())
-    return found
-
-
-def _kind(raw: dict[str, Any], at: tuple[str, ...]) -> type[Job]:
-    kind = raw.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        got = "nothing" if kind is None else show(kind)
-        raise SpecError([Problem(place((*at, "kind")), got, f"one of {', '.join(KINDS)}")])
-    return KINDS[kind]
-
-
-def _ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
-    """Job names, inputs first; refuses unknown references, wrong kinds and cycles."""
-    problems: list[Problem] = []
-    needs: dict[str, list[str]] = {}
-    for job, raw in jobs.items():
-        kind = _kind(raw, (root, job))
-        needs[job] = []
-        for at, text in uses(raw, kind):
-            match = _REFERENCE.match(text)
-            name = match["name"] if match else text
-            where = place((root, job, *at))
-            if name not in jobs:
-                problems.append(Problem(where, show(text), f"the name of a job: {_some(jobs)}"))
-                continue
-            takes = kind.TAKES[str(next(part for part in reversed(at) if isinstance(part, str)))]
-            if jobs[name].get("kind") not in takes and jobs[name].get("kind") in KINDS:
-                problems.append(
-                    Problem(where, f"{show(name)}, a {jobs[name]['kind']} job", f"a {' or '.join(takes)} job")
-                )
-            needs[job].append(name)
-    if problems:
-        raise SpecError(problems)
-    order: list[str] = []
-    state: dict[str, int] = {}
-    for start in jobs:
-        stack = [(start, iter(needs[start]))] if start not in state else []
-        if stack:
-            state[start] = 1
-        while stack:
-            job, rest = stack[-1]
-            following = next(rest, None)
-            if following is None:
-                state[job] = 2
-                order.append(job)
-                stack.pop()
-            elif state.get(following) == 1:
-                names = [name for name, _ in stack]
-                loop = [*names[names.index(following) :], following]
-                raise SpecError([Problem(f"{root}.{job}", f"a cycle: {' -> '.join(loop)}", "jobs without a cycle")])
-            elif following not in state:
-                state[following] = 1
-                stack.append((following, iter(needs[following])))
-    return order
 
 
 def _members(
     job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int, inputs: int
 ) -> list[Member]:
     """room, inputs: how many members, and inputs of members, the plan has left."""
-    kind = _kind(raw, at)
+    kind = kind_of(raw, at)
     raw = dict(raw)
     own = _own_axes(raw.pop("matrix", None), kind, at)
     times = math.prod(len(values) for _, _, values in own)
     taken = 0
     points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]] = [({}, {})]
     for where, text in uses(raw, kind):
-        name, pins = _reference(text, (*at, *where))
-        matching = [m for m in done[name] if all(_text(m.axes.get(axis)) == value for axis, value in pins.items())]
+        name, pins = parsed(text, (*at, *where))
+        matching = [m for m in done[name] if all(text_of(m.axes.get(axis)) == value for axis, value in pins.items())]
         if not matching:
             axes = sorted({axis for member in done[name] for axis in member.axes}) or ["none"]
             raise SpecError(
@@ -184,8 +108,8 @@ def _join(
     shared = [axis for axis in offered[0][0] if axis in points[0][0]]
     table: dict[tuple[str, ...], list[tuple[Axes, str]]] = {}
     for axes, name in offered:
-        table.setdefault(tuple(_text(axes[axis]) for axis in shared), []).append((axes, name))
-    agreeing = [table.get(tuple(_text(axes[axis]) for axis in shared), []) for axes, _ in points]
+        table.setdefault(tuple(text_of(axes[axis]) for axis in shared), []).append((axes, name))
+    agreeing = [table.get(tuple(text_of(axes[axis]) for axis in shared), []) for axes, _ in points]
     count = sum(map(len, agreeing))
     if count > MAX_POINTS:  # said before they are made: two axes of thousands would not fit in memory
         raise _too_many(count, at)
@@ -245,43 +169,17 @@ def _own_axes(matrix: Any, kind: type[Job], at: tuple[str, ...]) -> list[tuple[s
             raise SpecError([Problem(where, show(values), takes)])
         if not isinstance(values, list) or not values:
             raise SpecError([Problem(where, show(values), "a list of at least one value")])
-        long = [value for value in values if len(_text(value)) > MAX_VALUE]
+        long = [value for value in values if len(text_of(value)) > MAX_VALUE]
         if long:
             raise SpecError(
                 [Problem(where, show(long[0]), f"values of at most {MAX_VALUE} characters: they name nodes")]
             )
-        if len({_text(value) for value in values}) != len(values):
+        if len({text_of(value) for value in values}) != len(values):
             raise SpecError([Problem(where, show(values), "values without repetition")])
         axes.append((path.rsplit(".", 1)[-1], path, values))
     if len({axis for axis, _, _ in axes}) != len(axes):
         raise SpecError([Problem(place((*at, "matrix")), show(list(matrix)), "paths with different last words")])
     return axes
-
-
-def _reference(text: str, at: tuple[str | int, ...]) -> tuple[str, dict[str, str]]:
-    match = _REFERENCE.match(text)
-    pins: dict[str, str] = {}
-    for pin in (match["pins"] or "").split(",") if match else []:
-        axis, equals, value = pin.partition("=")
-        if equals:
-            pins[axis.strip()] = _text(_number(value.strip()))
-        elif pin:
-            raise SpecError([Problem(place(at), show(text), "name[axis=value,...]")])
-    return (match["name"] if match else text), pins
-
-
-def _number(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _text(value: Any) -> str:
-    """One text for equal values: 1 and 1.0 are the same point of an axis."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
 def _substitute(value: Any, axes: Axes, at: tuple[str | int, ...]) -> Any:
@@ -291,7 +189,7 @@ def _substitute(value: Any, axes: Axes, at: tuple[str | int, ...]) -> Any:
         return [_substitute(item, axes, (*at, index)) for index, item in enumerate(value)]
     if isinstance(value, str) and re.fullmatch(r"\$[a-z_]+", value):
         if value[1:] not in axes:
-            raise SpecError([Problem(place(at), show(value), f"an axis of this job: {_some(axes)}")])
+            raise SpecError([Problem(place(at), show(value), f"an axis of this job: {some_of(axes)}")])
         return axes[value[1:]]
     return value
 
@@ -309,10 +207,3 @@ def _put(made: Any, where: tuple[str | int, ...], value: Any) -> None:
     for part in where[:-1]:
         made = made[part]
     made[where[-1]] = value
-
-
-def _some(names: dict[str, Any]) -> str:
-    known = sorted(names)
-    return (
-        ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "") if known else "there is none"
-    )

@@ -1,12 +1,12 @@
 """What is known of each node's result before it is computed, and whether models fit the images they are given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from .facts import Facts, check_classes, check_features, check_images, check_takes, check_task
 from .spec.archs import CHANNELS, LAYOUTS, representation
 from .spec.errors import Problem, SpecError, place, show
-from .spec.fields import Arch
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset
 from .spec.kinds.export import ExportDataset
@@ -20,25 +20,6 @@ from .spec.kinds.stego import DetectStego, EmbedStego, SteganalysisReport
 from .spec.kinds.transfer import Features, Transfer
 from .spec.kinds.visualize import FEWEST, SMALLEST, ComponentVisualizationReport, Visualize
 from .spec.kinds.which_eps import WhichEpsReport
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Sizes of a node's result; None where only the data will tell."""
-
-    channels: int | None = None
-    side: int | None = None
-    classes: int | None = None
-    train: int | None = None
-    test: int | None = None
-    arch: Arch | None = None
-    """The network, for a model and for what was made with it."""
-    length: int | None = None
-    """Of the representation."""
-    exact: bool = False
-    """A data set whose signal is in single grey levels, which resampling would smooth away."""
-    floats: bool = False
-    """Whether images are stored as float16: those that were made, unless they are rounded to grey levels."""
 
 
 def facts_of(
@@ -61,26 +42,26 @@ def facts_of(
             return Facts(side=job.side, arch=job.arch, length=representation(job.arch))
         case PerturbDataset():
             data, model = known[job.dataset], known[job.generator]
-            _takes(model, data, (*at, "generator"))
-            _same_classes(model, data, (*at, "generator"))
+            check_takes(model, data, (*at, "generator"))
+            check_classes(model, data, (*at, "generator"))
             return replace(data, floats=job.store == "float16")
         case ControlDataset():
             return replace(known[job.dataset], floats=job.arm == "noise" and known[job.like].floats)
         case RobustifyDataset():
             data, model = known[job.dataset], known[job.generator]
-            _takes(model, data, (*at, "generator"))
-            _same_classes(model, data, (*at, "generator"))
+            check_takes(model, data, (*at, "generator"))
+            check_classes(model, data, (*at, "generator"))
             if job.seed_data is not None:
-                _same_images(known[job.seed_data], data, (*at, "seed_data"))
+                check_images(known[job.seed_data], data, (*at, "seed_data"))
             return replace(data, floats=job.store == "float16")
         case Evaluate():
             data, model = known[job.dataset], known[job.model]
-            _takes(model, data, (*at, "model"))
-            _same_classes(model, data, (*at, "model"))
+            check_takes(model, data, (*at, "model"))
+            check_classes(model, data, (*at, "model"))
             return replace(model, test=_least(data.test, job.max_images), side=data.side)
         case Features():
             data, model = known[job.dataset], known[job.model]
-            _takes(model, data, (*at, "model"))
+            check_takes(model, data, (*at, "model"))
             return replace(data, arch=model.arch, length=model.length)
         case Transfer():
             return _transfer(job, known, at)
@@ -147,22 +128,22 @@ def _train(job: Train, known: Mapping[str, Facts], at: tuple[str | int, ...]) ->
     if data.channels is not None and data.channels not in CHANNELS:
         takes = f"images of {' or '.join(map(str, CHANNELS))} channels"
         raise SpecError([Problem(place((*at, "dataset")), f"{data.channels} channels", takes)])
-    _takes(Facts(side=side), data, (*at, "arch", "input_size"))
+    check_takes(Facts(side=side), data, (*at, "arch", "input_size"))
     if job.init is not None:
         start = known[job.init]
         if start.arch is not None and (start.arch.name, start.arch.width) != (job.arch.name, job.arch.width):
             got = f"{start.arch.name} of width {start.arch.width:g}"
             raise SpecError([Problem(place((*at, "init")), got, f"a {job.arch.name} of width {job.arch.width:g}")])
-        _takes(start, data, (*at, "init"))
+        check_takes(start, data, (*at, "init"))
     channels = known[job.init].channels if job.init is not None else data.channels
     return replace(data, channels=channels, side=side, arch=job.arch, length=representation(job.arch))
 
 
 def _visualize(job: Visualize, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
     data, model = known[job.dataset], known[job.model]
-    _takes(model, data, (*at, "model"))
+    check_takes(model, data, (*at, "model"))
     if job.judge is not None:
-        _takes(known[job.judge], data, (*at, "judge"))
+        check_takes(known[job.judge], data, (*at, "judge"))
         if job.judge == job.model:
             raise SpecError([Problem(place((*at, "judge")), f"{show(job.judge)}, the model itself", "another network")])
     fewest, field = (FEWEST, "dataset") if job.mode == "component" else (job.made, "images")
@@ -184,7 +165,7 @@ def _transfer(job: Transfer, known: Mapping[str, Facts], at: tuple[str | int, ..
     model = known[job.model] if job.model is not None else None
     data = known[job.dataset] if job.dataset is not None else None
     if model is not None and data is not None:
-        _takes(model, data, (*at, "model"))
+        check_takes(model, data, (*at, "model"))
         blocks = sum(LAYOUTS[model.arch.name].blocks) if model.arch is not None else job.unfrozen_blocks
         if job.unfrozen_blocks > blocks:
             got, takes = str(job.unfrozen_blocks), f"at most {blocks}, the blocks of the network"
@@ -192,16 +173,16 @@ def _transfer(job: Transfer, known: Mapping[str, Facts], at: tuple[str | int, ..
     if job.features is not None:
         found = known[job.features]
         if job.clean is not None:
-            _same_model(found, known[job.clean], (*at, "clean"))
+            check_features(found, known[job.clean], (*at, "clean"))
         if model is not None and data is not None:
-            _same_model(found, replace(data, length=model.length), (*at, "model"))
+            check_features(found, replace(data, length=model.length), (*at, "model"))
         found = replace(found, channels=data.channels if data else None, side=data.side if data else None)
     else:
         assert model is not None  # the spec's own check: `features`, or `model` and `dataset`
         assert data is not None
         found = replace(data, arch=model.arch, length=model.length)
         if job.clean_dataset is not None:
-            _same_task(data, known[job.clean_dataset], (*at, "clean_dataset"))
+            check_task(data, known[job.clean_dataset], (*at, "clean_dataset"))
     if job.images_per_class is not None and found.classes is not None:
         drawn = job.images_per_class * found.classes
         if found.train is not None and drawn > found.train:
@@ -225,57 +206,17 @@ def _probe(job: Probe, known: Mapping[str, Facts], at: tuple[str | int, ...]) ->
     data, model = known[job.dataset or ""], known[job.model or ""]
     for field in ("model", "other"):
         if (ref := getattr(job, field)) is not None:
-            _takes(known[ref], data, (*at, field))
+            check_takes(known[ref], data, (*at, field))
     if job.components is not None and model.length is not None and job.components > model.length:
         takes = f"at most {model.length}, the length of the model's representation"
         raise SpecError([Problem(place((*at, "components")), str(job.components), takes)])
     for index, ref in enumerate(job.also):
         other = known[ref]
-        _takes(model, other, (*at, "also", index))
+        check_takes(model, other, (*at, "also", index))
         if None not in (other.classes, data.classes) and other.classes != data.classes:
             takes = f"a set of the {data.classes} classes of `dataset`"
             raise SpecError([Problem(place((*at, "also", index)), f"a set of {other.classes} classes", takes)])
     return replace(model, train=data.train, test=data.test, side=data.side)
-
-
-def _takes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
-    if data.exact and model.side is not None and data.side is not None and model.side != data.side:
-        got = f"a model that computes on {model.side}x{model.side} pixels, for images of {data.side}x{data.side}"
-        raise SpecError([Problem(place(at), got, "one of their very size: nothing is resampled after an embedding")])
-    if model.channels == 1 and data.channels == 3:
-        takes = "a model trained on 3 channels (one of 3 takes 1, repeated; not the other way)"
-        raise SpecError([Problem(place(at), "a model of 1 channel for images of 3", takes)])
-
-
-def _same_classes(model: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
-    if model.classes is not None and data.classes is not None and model.classes != data.classes:
-        got = f"a model of {model.classes} classes for a set of {data.classes}"
-        raise SpecError([Problem(place(at), got, "a model that classifies this very data set")])
-
-
-def _same_images(seeds: Facts, data: Facts, at: tuple[str | int, ...]) -> None:
-    """Seed images become images of the set: of its size, and of its channels (grey ones are repeated)."""
-    if None not in (seeds.side, data.side) and seeds.side != data.side:
-        got, takes = f"images of side {seeds.side}", f"images of side {data.side}, as those of the set (`size` resizes)"
-        raise SpecError([Problem(place(at), got, takes)])
-    if seeds.channels == 3 and data.channels == 1:
-        raise SpecError([Problem(place(at), "images of 3 channels", "images of 1 channel, as those of the set")])
-
-
-def _same_model(features: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
-    if features.length != clean.length or features.classes != clean.classes:
-        got = f"features of length {clean.length} for {clean.classes} classes"
-        takes = f"features by the same model, of length {features.length} for {features.classes} classes"
-        raise SpecError([Problem(place(at), got, takes)])
-
-
-def _same_task(data: Facts, clean: Facts, at: tuple[str | int, ...]) -> None:
-    for what in ("classes", "side", "channels"):
-        own, other = getattr(data, what), getattr(clean, what)
-        if own is not None and other is not None and own != other:
-            raise SpecError(
-                [Problem(place(at), f"a set of {what} {other}", f"the set it was made from, of {what} {own}")]
-            )
 
 
 def _detect(job: DetectStego, known: Mapping[str, Facts], at: tuple[str | int, ...]) -> Facts:
@@ -287,8 +228,8 @@ def _detect(job: DetectStego, known: Mapping[str, Facts], at: tuple[str | int, .
     assert job.model is not None  # its validation says so
     assert job.dataset is not None
     data, model = known[job.dataset], known[job.model]
-    _takes(model, data, (*at, "model"))
-    _same_classes(model, data, (*at, "model"))
+    check_takes(model, data, (*at, "model"))
+    check_classes(model, data, (*at, "model"))
     return replace(model, train=data.train, test=data.test)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from .fit import Facts
+from .facts import Facts
 from .spec.archs import LAYOUTS, forward_flops
 from .spec.job import Job
 from .spec.kinds.data import ControlDataset, Dataset, PerturbDataset, RobustifyDataset

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from .disk import bytes_left
 from .expand import Member, expand
-from .fit import Facts, facts_of
+from .facts import Facts
+from .fit import facts_of
 from .flops import flops
 from .spec.base import digest, references
 from .spec.errors import Problem, SpecError, place, show

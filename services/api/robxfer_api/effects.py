@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robxfer_core.fit import Facts, facts_of
+from robxfer_core.facts import Facts
+from robxfer_core.fit import facts_of
 from robxfer_core.plan import Catalog, Node, Plan
 from robxfer_core.spec.detectable import detectable_effect
 from robxfer_core.spec.jobs import KINDS

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from robxfer_core.fit import Facts
+from robxfer_core.facts import Facts
 from robxfer_core.flops import flops
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.kinds.data import RobustifyDataset

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from robxfer_core.fit import Facts
+from robxfer_core.facts import Facts
 from robxfer_core.flops import flops
 from robxfer_core.science.run import Inputs
 from robxfer_core.spec.fields import Arch
