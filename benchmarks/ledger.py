@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from robxfer_core.ledger import experiments, queue
+from robxfer_core.ledger import experiments, fenced, queue
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.migrate import upgrade
 from robxfer_core.plan import InputRef, Node, Plan
@@ -32,7 +32,7 @@ def run() -> Iterator[dict[str, Any]]:
             assert claim is not None
             claimed = perf_counter()
             files = [{"path": "result.json", "size": 2, "sha256": "0" * 64}]
-            assert queue.publish(engine, claim.job_id, claim.attempt, claim.artifact_type, {"files": files})
+            assert fenced.publish(engine, claim.job_id, claim.attempt, claim.artifact_type, {"files": files})
             spent["claim"] += claimed - began
             spent["publish"] += perf_counter() - claimed
         for what, seconds in spent.items():

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, distinct, exists, func, select, update
 
 from .engine import for_update, now
-from .events import experiment_event, job_event
+from .events import append, experiment_event, job_event
 from .tables import attempts, edges, experiments, jobs, nodes
 
 BACKOFF_LIMIT_S = 600.0
@@ -124,6 +124,14 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: str, error: dict
     )
     close_attempt(connection, job.id, job.attempt, outcome, error)
     return [job_event(job.project_id, job.id, state=state, attempt=job.attempt, outcome=outcome, error=error)]
+
+
+def end_attempts(connection: Connection, rows: list[Any], outcome: str, error: dict[str, Any] | None) -> int:
+    """End those of running jobs alike, with what follows for experiments, and append the events. Returns how many."""
+    lines = [line for row in rows for line in end_attempt(connection, row, outcome, error)]
+    ended = end_experiments(connection, having([row.id for row in rows])) if rows else []
+    append(connection, lines + ended)
+    return len(rows)
 
 
 def close_attempt(

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement
 
-from robxfer_core.ledger import queue
+from robxfer_core.ledger import fenced
 from robxfer_core.ledger.tables import jobs
 from robxfer_core.settings import Settings
 from robxfer_worker.worker import main
@@ -40,7 +40,7 @@ def held(folder: Path) -> tuple[int, str, int] | None:
 
 
 def hold_at_publish(folder: Path) -> None:
-    publish = queue.publish
+    publish = fenced.publish
 
     def late(engine: Any, job_id: str, attempt: int, *rest: Any) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -48,7 +48,7 @@ def hold_at_publish(folder: Path) -> None:
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread, that it goes no step further
         return publish(engine, job_id, attempt, *rest)
 
-    queue.publish = late
+    fenced.publish = late
 
 
 def job_alone(job_id: str, attempt: int) -> ColumnElement[bool]:
@@ -58,5 +58,5 @@ def job_alone(job_id: str, attempt: int) -> ColumnElement[bool]:
 if __name__ == "__main__":
     hold_at_publish(Path(os.environ[HOLDS]))
     if UNFENCED in os.environ:
-        queue._fence = job_alone
+        fenced._fence = job_alone
     sys.exit(main(Settings()))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_url, select, text, update
 
-from robxfer_core.ledger import events, experiments, migrate, queue
+from robxfer_core.ledger import events, experiments, fenced, migrate, queue
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
@@ -153,10 +153,10 @@ class Ledger:
 
     def publish(self, claim: queue.Claim) -> bool:
         files = [{"path": "result.json", "size": 2, "sha256": "00"}]
-        return queue.publish(self.engine, claim.job_id, claim.attempt, "model", {"files": files})
+        return fenced.publish(self.engine, claim.job_id, claim.attempt, "model", {"files": files})
 
     def finish(self, claim: queue.Claim, outcome: str) -> bool:
-        return queue.finish(self.engine, claim.job_id, claim.attempt, outcome, {"message": outcome})
+        return fenced.finish(self.engine, claim.job_id, claim.attempt, outcome, {"message": outcome})
 
     def drain(self) -> list[str]:
         """Claim and publish until nothing is ready. The names of the jobs, in order."""

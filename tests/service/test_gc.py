@@ -17,7 +17,7 @@ from sqlalchemy import event, insert, select, update
 from robxfer_core import gc
 from robxfer_core.artifacts import Stored
 from robxfer_core.artifacts.folder import FolderStore
-from robxfer_core.ledger import artifacts, collect, experiments, queue
+from robxfer_core.ledger import artifacts, collect, experiments, fenced, queue
 from robxfer_core.ledger import events as history
 from robxfer_core.ledger import uploads as handed_in
 from robxfer_core.ledger.engine import Unknown, now, read, write
@@ -54,7 +54,7 @@ class Place:
     def checkpoint(self, claim: queue.Claim, number: int) -> str:
         prefix = f"{claim.prefix}/checkpoint-{number}"
         self.put(f"{prefix}/state")
-        queue.checkpointed(self.ledger.engine, claim.job_id, claim.attempt, {"prefix": prefix})
+        fenced.checkpointed(self.ledger.engine, claim.job_id, claim.attempt, {"prefix": prefix})
         return prefix
 
     def work(self) -> None:

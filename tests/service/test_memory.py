@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select
 
 from robxfer_core.artifacts import open_store
-from robxfer_core.ledger import migrate, queue
+from robxfer_core.ledger import fenced, migrate, queue
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import artifacts
 from robxfer_core.settings import Settings
@@ -111,7 +111,7 @@ def test_files_stream_both_ways_in_constant_memory(tmp_path: Path, store: str, s
             assert claim is not None
             open_store(settings.store_url, settings).write(f"{claim.prefix}/big.bin", pieces(count))
             manifest = {"files": [{"path": "big.bin", "size": count * MIB, "sha256": sha256(count)}]}
-            assert queue.publish(engine, claim.job_id, claim.attempt, "dataset", manifest)
+            assert fenced.publish(engine, claim.job_id, claim.attempt, "dataset", manifest)
         with read(engine) as connection:
             small, big = connection.scalars(select(artifacts.c.id).order_by(artifacts.c.bytes)).all()
         take(small)

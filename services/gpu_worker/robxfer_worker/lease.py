@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.ledger import queue
+from robxfer_core.ledger import fenced, queue
 from robxfer_core.settings import Settings
 
 from .forkserver import Child
@@ -77,7 +77,7 @@ class Lease:
     def _renew(self) -> None:
         asked = time.monotonic()
         progress = self._due(asked)
-        beat = queue.renew(self._engine, self._claim.job_id, self._claim.attempt, self._settings.lease_s, progress)
+        beat = fenced.renew(self._engine, self._claim.job_id, self._claim.attempt, self._settings.lease_s, progress)
         self._held, self.wanted = beat.held, self.wanted and beat.wanted  # what is killed is not wanted back
         child = self._child
         if beat.held:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish_folder
-from robxfer_core.ledger import queue, uploads
+from robxfer_core.ledger import fenced, queue, uploads
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.spec.jobs import kind_of
 
@@ -84,7 +84,7 @@ class _Attempt:
         except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
-        self._own("finish", lambda ids: queue.finish(*ids, ending.outcome, ending.error))
+        self._own("finish", lambda ids: fenced.finish(*ids, ending.outcome, ending.error))
         self._forget_upload()
         return ending.outcome
 
@@ -199,7 +199,7 @@ class _Attempt:
             raise _Told("preempted")
 
     def _note(self, metrics: list[tuple[str, int, float]], logs: list[str]) -> None:
-        self._own("note", lambda ids: queue.note(*ids, metrics=metrics, logs=logs))
+        self._own("note", lambda ids: fenced.note(*ids, metrics=metrics, logs=logs))
 
     def _checkpoint(self, folder: Path) -> None:
         """Keep a checkpoint: its files first, then the ledger's word for it, then the one before goes."""
@@ -216,7 +216,7 @@ class _Attempt:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         manifest["prefix"] = prefix
-        self._own("checkpoint", lambda ids: queue.checkpointed(*ids, manifest))
+        self._own("checkpoint", lambda ids: fenced.checkpointed(*ids, manifest))
         self._forget(self.checkpoint)
         self.checkpoint = manifest
 
@@ -226,7 +226,7 @@ class _Attempt:
         manifest = self._patiently(
             lambda: publish_folder(self.house.store, self.prefix, self.out, *about, check), check
         )
-        self._own("publish", lambda ids: queue.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
+        self._own("publish", lambda ids: fenced.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
         self._forget(self.checkpoint)
 
     def _forget(self, checkpoint: dict[str, Any] | None) -> None:

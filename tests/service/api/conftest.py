@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from robxfer_api.serve import Server
 from robxfer_core.artifacts import Store, open_store, publish_folder
 from robxfer_core.client import Client
-from robxfer_core.ledger import migrate, queue, tokens
+from robxfer_core.ledger import fenced, migrate, queue, tokens
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.log import log_to
@@ -94,7 +94,7 @@ class Service:
             claim.kind,
             claim.key,
         )
-        assert queue.publish(self.engine, claim.job_id, claim.attempt, claim.artifact_type, manifest)
+        assert fenced.publish(self.engine, claim.job_id, claim.attempt, claim.artifact_type, manifest)
 
     def work(self) -> int:
         """Runs all that is ready, as a worker would; returns the number of jobs."""

@@ -15,7 +15,7 @@ import yaml
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.client.download import download_files, inside
-from robxfer_core.ledger import artifacts, queue, workers
+from robxfer_core.ledger import artifacts, fenced, workers
 from robxfer_core.spec.jobs import KINDS
 
 Spec = Callable[..., dict[str, Any]]
@@ -204,11 +204,11 @@ def test_a_job_tells_its_attempts_its_error_and_what_it_waits_for(service: Any, 
         assert [(each.field, each.job_id) for each in waiting.inputs] == [("dataset", first.id)]
 
         claim = service.claim()
-        assert queue.note(
+        assert fenced.note(
             service.engine, claim.job_id, 1, metrics=[("loss", 1, 0.5), ("loss", 2, 0.25)], logs=["a", "b"]
         )
-        assert queue.note(service.engine, claim.job_id, 1, metrics=[("acc", 1, float("nan"))])
-        queue.finish(service.engine, claim.job_id, 1, "failed", {"message": "no such file"})
+        assert fenced.note(service.engine, claim.job_id, 1, metrics=[("acc", 1, float("nan"))])
+        fenced.finish(service.engine, claim.job_id, 1, "failed", {"message": "no such file"})
         failed = client.job(first.id)
         assert (failed.state, failed.outcome, failed.error) == ("failed", "failed", {"message": "no such file"})
         assert [(each.number, each.outcome, each.worker_id) for each in failed.attempts] == [(1, "failed", "worker-1")]

@@ -16,7 +16,7 @@ from sqlalchemy import update
 from robxfer_api import stream
 from robxfer_api.limits import AtOnce
 from robxfer_core.client import ApiError
-from robxfer_core.ledger import events, queue, tables, tokens
+from robxfer_core.ledger import events, fenced, tables, tokens
 from robxfer_core.ledger.engine import now, write
 from robxfer_core.ledger.events import append, experiment_event
 from robxfer_core.spec.wire import EventView
@@ -57,8 +57,8 @@ def test_followers_see_every_event_once_in_order_and_an_end(service_on_both: Any
     service.publish(service.claim())
     middle = Listener(service, id)
     claim = service.claim()
-    queue.renew(service.engine, claim.job_id, claim.attempt, 60.0, {"done": 1, "total": 2, "unit": "epochs"})
-    queue.note(service.engine, claim.job_id, claim.attempt, logs=["a line\nof two"])
+    fenced.renew(service.engine, claim.job_id, claim.attempt, 60.0, {"done": 1, "total": 2, "unit": "epochs"})
+    fenced.note(service.engine, claim.job_id, claim.attempt, logs=["a line\nof two"])
     service.publish(claim)
     service.work()
     late = Listener(service, id)
