@@ -11,24 +11,12 @@ import httpx2
 import stamina
 from pydantic import BaseModel, ValidationError
 
-from robxfer_core.spec.wire import (
-    ArtifactView,
-    AuditLine,
-    DatasetsView,
-    EventView,
-    ExperimentRow,
-    ExperimentView,
-    JobView,
-    KindView,
-    MetricRow,
-    Page,
-    ProblemView,
-    Submitted,
-    TokenView,
-    Uploaded,
-    WorkerView,
-)
-from robxfer_core.spec.wire_plan import PlanView
+from robxfer_core.spec.wire.artifacts import ArtifactView, DatasetsView
+from robxfer_core.spec.wire.base import Page, ProblemView
+from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, Submitted, Uploaded
+from robxfer_core.spec.wire.jobs import EventView, JobView, KindView, MetricRow
+from robxfer_core.spec.wire.operating import AuditLine, TokenView, WorkerView
+from robxfer_core.spec.wire.plan import PlanView
 
 from .download import download_files
 from .errors import ApiError, Unreachable, UploadError

@@ -11,7 +11,8 @@ import httpx2
 import stamina
 from pydantic import ValidationError
 
-from robxfer_core.spec.wire import ArtifactView, FileView, ProblemView
+from robxfer_core.spec.wire.artifacts import ArtifactView, FileView
+from robxfer_core.spec.wire.base import ProblemView
 
 from .errors import ApiError, DownloadError, Unreachable
 

@@ -1,6 +1,6 @@
 """What can go wrong between a client and the service."""
 
-from robxfer_core.spec.wire import ProblemView
+from robxfer_core.spec.wire.base import ProblemView
 
 
 class ApiError(Exception):

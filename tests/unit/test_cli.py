@@ -14,7 +14,8 @@ from robxfer_cli.attach import Target, service
 from robxfer_cli.follow import _Board
 from robxfer_cli.main import main
 from robxfer_core.client import Unreachable
-from robxfer_core.spec.wire import EventView, ExperimentView, JobView
+from robxfer_core.spec.wire.experiments import ExperimentView
+from robxfer_core.spec.wire.jobs import EventView, JobView
 
 NAME = "gap.source[eps=0.5,seed=1]"
 

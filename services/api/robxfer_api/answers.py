@@ -5,18 +5,10 @@ from sqlalchemy import Engine
 from robxfer_core.ledger import artifacts, experiments, jobs
 from robxfer_core.ledger.artifacts import Artifact
 from robxfer_core.ledger.events import Event
-from robxfer_core.spec.wire import (
-    ArtifactView,
-    AttemptView,
-    EventView,
-    ExperimentRow,
-    ExperimentView,
-    InputView,
-    JobView,
-    NodeView,
-    Page,
-    WaitingFor,
-)
+from robxfer_core.spec.wire.artifacts import ArtifactView
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, NodeView
+from robxfer_core.spec.wire.jobs import AttemptView, EventView, InputView, JobView, WaitingFor
 
 from .plans import group_of
 

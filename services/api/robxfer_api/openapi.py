@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from robxfer_core.spec.wire import ProblemView
+from robxfer_core.spec.wire.base import ProblemView
 
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{model}"

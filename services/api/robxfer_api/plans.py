@@ -7,7 +7,7 @@ from typing import Literal
 from robxfer_api.effects import detectable
 from robxfer_core.cost import Cost
 from robxfer_core.plan import Catalog, Node, Plan
-from robxfer_core.spec.wire_plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
+from robxfer_core.spec.wire.plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
 
 
 def group_of(node: str) -> str:

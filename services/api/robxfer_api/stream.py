@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from robxfer_core.ledger import events, experiments, tokens
-from robxfer_core.spec.wire import EXPERIMENT_ENDS, EventView
+from robxfer_core.spec.wire.experiments import EXPERIMENT_ENDS
+from robxfer_core.spec.wire.jobs import EventView
 
 from .access import Caller
 from .answers import event_view

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from robxfer_core.client import Client
-from robxfer_core.spec.wire import EventView, ExperimentView, NodeView
+from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
+from robxfer_core.spec.wire.jobs import EventView
 
 ENDED = frozenset({"done", "failed", "cancelled"})
 

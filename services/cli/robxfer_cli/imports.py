@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from robxfer_core.client import Client, UploadError
-from robxfer_core.spec.wire import Uploaded
+from robxfer_core.spec.wire.experiments import Uploaded
 
 from .attach import Target, service
 from .common import FAILED, HERE, WRONG, DataDir, Json, Server, Token, console, errors

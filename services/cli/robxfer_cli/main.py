@@ -16,7 +16,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
-from robxfer_core.spec.wire import ExperimentView
+from robxfer_core.spec.wire.experiments import ExperimentView
 
 from . import admin, imports, operate, outcome, retention, show, stack
 from .attach import Need, NothingRuns, Target, service

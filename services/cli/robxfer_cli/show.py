@@ -10,8 +10,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from robxfer_core.spec.wire import ExperimentRow, ExperimentView, JobView, Page
-from robxfer_core.spec.wire_plan import PlanView
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView
+from robxfer_core.spec.wire.jobs import JobView
+from robxfer_core.spec.wire.plan import PlanView
 
 FAILURES = 5  # failed jobs of which the error is shown
 MANY = 4  # folders; of more, files are not shown one by one

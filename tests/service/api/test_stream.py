@@ -19,7 +19,7 @@ from robxfer_core.client import ApiError
 from robxfer_core.ledger import events, fenced, tables, tokens
 from robxfer_core.ledger.engine import now, write
 from robxfer_core.ledger.events import append, experiment_event
-from robxfer_core.spec.wire import EventView
+from robxfer_core.spec.wire.jobs import EventView
 
 Spec = Callable[..., dict[str, Any]]
 Until = Callable[[Callable[[], bool]], None]

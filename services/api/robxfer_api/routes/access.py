@@ -6,7 +6,8 @@ from robxfer_api.access import Admin
 from robxfer_api.context import Ctx, Cursor, Id, Limit
 from robxfer_api.problems import whole
 from robxfer_core.ledger import audit, tokens
-from robxfer_core.spec.wire import AuditLine, Page, TokenView
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.operating import AuditLine, TokenView
 
 router = APIRouter(prefix="/v1", tags=["access"])
 

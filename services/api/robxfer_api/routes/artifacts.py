@@ -15,7 +15,7 @@ from robxfer_api.openapi import PROBLEM
 from robxfer_api.problems import DAMAGED, Refused, not_found
 from robxfer_core.artifacts import Corrupt, Missing, checked
 from robxfer_core.ledger import artifacts
-from robxfer_core.spec.wire import ArtifactView
+from robxfer_core.spec.wire.artifacts import ArtifactView
 
 SIGNED_S = 900  # seconds that a signed link holds
 # Shown in the browser, where they are held in a sandbox without scripts; all other files are saved.

@@ -20,8 +20,9 @@ from robxfer_core.cost import Cost, Measured, estimate
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.plan import Plan, make_plan
 from robxfer_core.spec.jobs import leaves_report
-from robxfer_core.spec.wire import ExperimentRow, ExperimentState, ExperimentView, Page, Submitted
-from robxfer_core.spec.wire_plan import PlanView
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentState, ExperimentView, Submitted
+from robxfer_core.spec.wire.plan import PlanView
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 

@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from robxfer_api.access import Reader
 from robxfer_api.context import Ctx
 from robxfer_api.figures import exposition
-from robxfer_core.spec.wire import Health
+from robxfer_core.spec.wire.base import Health
 
 router = APIRouter(tags=["service"])
 

@@ -9,7 +9,8 @@ from robxfer_api.answers import event_view, job_view
 from robxfer_api.context import Ctx, Cursor, Id, Text
 from robxfer_api.problems import whole
 from robxfer_core.ledger import events, jobs
-from robxfer_core.spec.wire import EventView, JobView, MetricRow, Page
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.jobs import EventView, JobView, MetricRow
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["jobs"])
 Many = Annotated[int, Query(ge=1, le=10_000)]

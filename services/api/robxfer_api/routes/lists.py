@@ -13,7 +13,10 @@ from robxfer_core.ledger import workers
 from robxfer_core.spec.describe import parameters, parts
 from robxfer_core.spec.job import Job
 from robxfer_core.spec.jobs import KINDS
-from robxfer_core.spec.wire import ArtifactView, DatasetsView, KindView, Page, ParameterView, WorkerView
+from robxfer_core.spec.wire.artifacts import ArtifactView, DatasetsView
+from robxfer_core.spec.wire.base import Page
+from robxfer_core.spec.wire.jobs import KindView, ParameterView
+from robxfer_core.spec.wire.operating import WorkerView
 
 router = APIRouter(prefix="/v1", tags=["lists"])
 

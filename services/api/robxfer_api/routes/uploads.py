@@ -19,7 +19,7 @@ from robxfer_core.spec.archs import LAYOUTS
 from robxfer_core.spec.experiment import Experiment
 from robxfer_core.spec.fields import ArchName, Seed
 from robxfer_core.spec.job import Queue, SetName
-from robxfer_core.spec.wire import Uploaded
+from robxfer_core.spec.wire.experiments import Uploaded
 
 UNKNOWN = "0" * 64  # in place of the sha256 that is known once all has come
 RUN = {"retries": 0, "deadline_s": 6 * 3600}  # what cannot be read will not be readable later

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from .wire import Wire
+from .base import Wire
 
 
 class PlanInput(Wire):

@@ -1,0 +1,63 @@
+"""Experiments, and what submitting one answers."""
+
+from typing import Any, Literal
+
+from .base import Wire
+from .jobs import JobState, Progress
+
+ExperimentState = Literal["running", "done", "failed", "cancelled"]
+EXPERIMENT_ENDS: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+
+
+class NodeView(Wire):
+    """An experiment's name for a job, and how the job stands."""
+
+    name: str
+    group: str
+    """The job of the spec that the node is a member of: the name without its matrix values."""
+    kind: str
+    job_id: str
+    key: str
+    state: JobState
+    outcome: str | None = None
+    progress: Progress | None = None
+    artifact_id: str | None = None
+    taken: bool = False
+    """Whether another job of the experiment takes what it leaves; what none takes is what the experiment is for."""
+
+
+class ExperimentRow(Wire):
+    """An experiment, as it stands in a list."""
+
+    id: str
+    project: str
+    name: str
+    state: ExperimentState
+    labels: dict[str, str] = {}
+    created_at: float
+    ended_at: float | None = None
+    created_by: str | None = None
+    """The name of the token that submitted it; none where no token was asked for."""
+    jobs: dict[str, int] = {}
+    """Its jobs, counted by state."""
+
+
+class ExperimentView(ExperimentRow):
+    """An experiment whole."""
+
+    spec: dict[str, Any]
+    nodes: list[NodeView]
+
+
+class Submitted(ExperimentView):
+    """The answer to a submission."""
+
+    created: bool = True
+    """False where the same Idempotency-Key had submitted it before."""
+
+
+class Uploaded(Submitted):
+    """The answer to an upload: the experiment whose one job imports it."""
+
+    upload: str
+    """The file's sha256, by which import jobs of other specs can name it."""
