@@ -1,9 +1,7 @@
-"""The interface against a real server: submit, plan, list, look, fetch, cancel, retry; with the client, as users do."""
+"""Experiments against a real server: submitted, planned, listed, worked off, cancelled, retried; with the client."""
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +11,10 @@ import httpx2
 import pytest
 import yaml
 
-from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
-from robxfer_core.client.download import download_files, inside
+from robxfer_core.client import ApiError
 from robxfer_core.ledger import artifacts, fenced, workers
-from robxfer_core.spec.jobs import KINDS
+
+from .conftest import DIGITS
 
 Spec = Callable[..., dict[str, Any]]
 
@@ -226,165 +224,3 @@ def test_a_job_tells_its_attempts_its_error_and_what_it_waits_for(service: Any, 
         with pytest.raises(ApiError) as odd:
             client.logs(first.id, "odd")
         assert odd.value.problem.errors[0].at == "query.cursor"
-
-
-def test_files_are_served_safely(service: Any, small: Spec) -> None:
-    service.submit(small(seeds=(0,)))
-    claim = service.claim()
-    big = bytes(range(256)) * 10_000
-    service.publish(claim, {"train/x.npz": big, "note.html": b"<script>alert(1)</script>", "picture.svg": b"<svg/>"})
-    with service.client() as client:
-        artifact = client.datasets().artifacts.items[0]
-    files = f"{service.url}/v1/artifacts/{artifact.id}/files"
-    with httpx2.stream("GET", f"{files}/train/x.npz") as answer:
-        assert answer.status_code == 200
-        assert max(map(len, answer.iter_raw())) <= 1 << 20
-        sha = next(file.sha256 for file in artifact.files if file.path == "train/x.npz")
-        assert answer.headers["content-length"] == str(len(big))
-        assert answer.headers["content-type"] == "application/octet-stream"
-        assert answer.headers["etag"] == f'"{sha}"'
-        assert answer.headers["content-disposition"].startswith("attachment")
-    kept = httpx2.get(f"{files}/train/x.npz", headers={"If-None-Match": f'"{sha}"'})
-    assert kept.status_code == 304
-    for name in ("note.html", "picture.svg"):
-        shown = httpx2.get(f"{files}/{name}")
-        assert "sandbox" in shown.headers["content-security-policy"]
-        assert "allow-scripts" not in shown.headers["content-security-policy"]
-        assert shown.headers["x-content-type-options"] == "nosniff"
-    for path in ("x.npz", "train", "train%2f..%2ftrain%2fx.npz", "..%2f..%2fledger.sqlite", "%2fetc%2fpasswd", ""):
-        assert httpx2.get(f"{files}/{path}").status_code == 404
-
-
-def test_the_client_takes_no_file_that_differs_and_none_outside(service: Any, small: Spec, tmp_path: Path) -> None:
-    service.submit(small(seeds=(0,)))
-    claim = service.claim()
-    service.publish(claim, {"a.bin": b"good"})
-    with service.client() as client:
-        artifact = client.datasets().artifacts.items[0]
-        other = [file.model_copy(update={"sha256": "0" * 64}) for file in artifact.files]
-        with pytest.raises(DownloadError, match=r"a[.]bin"), httpx2.Client(base_url=service.url) as http:
-            download_files(http, artifact.model_copy(update={"files": other}), tmp_path / "out", lambda *_: None)
-    assert list((tmp_path / "out").iterdir()) == []
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
-    for path in ("../a", "/etc/a", "a/../../b", "link/a", "", ".", "a/./../..", "c:\\a"):
-        with pytest.raises(DownloadError):
-            inside(tmp_path / "out", path)
-    assert inside(tmp_path / "out", "a/b.c") == tmp_path / "out" / "a" / "b.c"
-
-
-def test_lists_say_what_there_is(service: Any, small: Spec) -> None:
-    with service.client() as client:
-        assert client.datasets().readable is None
-        assert client.workers().items == []
-        workers.heartbeat(service.engine, "worker-1", ["cpu", "big"], 2, "cpu", {"digits": DIGITS})
-        service.submit(small())
-        service.work()
-        assert client.datasets().readable == {"digits": DIGITS}
-        assert [each.kind for each in client.datasets().artifacts.items] == ["dataset"]
-        assert [each.type for each in client.models().items] == ["model", "model"]
-        assert len(client.models(limit=1).items) == 1
-        assert [(each.id, each.queues, each.slots) for each in client.workers().items] == [
-            ("worker-1", ["cpu", "big"], 2)
-        ]
-        kinds = {each.kind: each for each in client.job_kinds().items}
-    assert kinds.keys() == KINDS.keys()
-    train = {each.name: each for each in kinds["train"].parameters}
-    assert train["dataset"].required
-    assert train["epochs"].default == 30
-    assert train["threat"].default == {"norm": "l2", "eps": 0.0}
-    assert "random start" in train["epochs"].meaning
-    assert kinds["train"].takes["init"] == ["train", "import_model"]
-    assert kinds["train"].json_schema["properties"]["ema"]
-
-
-def test_health_readiness_and_figures(service: Any, small: Spec) -> None:
-    assert httpx2.get(f"{service.url}/healthz").json() == {"ok": True, "missing": {}}
-    assert httpx2.get(f"{service.url}/readyz").json() == {"ok": True, "missing": {}}
-    workers.heartbeat(service.engine, "worker-1", ["cpu"], 2, "cpu", {"digits": DIGITS})
-    service.submit(small())
-    service.publish(service.claim())
-    text = httpx2.get(f"{service.url}/metrics").text
-    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert samples['robxfer_queue_depth{queue="cpu",state="ready"}'] == "2"
-    assert samples['robxfer_queue_depth{queue="cpu",state="waiting"}'] == "7"
-    assert samples['robxfer_attempts_total{kind="dataset",outcome="succeeded"}'] == "1"
-    assert samples["robxfer_workers"] == "1"
-    assert samples['robxfer_slots{queue="cpu"}'] == "2"
-
-
-def test_readiness_names_what_is_missing(tmp_path: Path, serve: Callable[..., Any], small: Spec) -> None:
-    closed = "redis://127.0.0.1:1/0"
-    with serve(tmp_path / "data", broker_url=closed) as service:
-        with service.engine.begin() as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
-        answer = httpx2.get(f"{service.url}/readyz", timeout=30)
-        assert answer.status_code == 503
-        assert answer.json()["missing"].keys() == {"broker", "migrations"}
-        assert "robxfer migrate" in answer.json()["missing"]["migrations"]
-        assert "127.0.0.1:1" not in answer.text
-        # A bell that cannot be rung fails no submission: the queued row is what counts.
-        assert service.submit(small())
-
-
-def test_the_page_is_self_contained_and_strict(service: Any, small: Spec) -> None:
-    id = service.submit(small(name="a b"))
-    for path in ("/", f"/experiments/{id}"):
-        page = httpx2.get(service.url + path)
-        assert page.status_code == 200
-        policy = page.headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert "http" not in page.text.replace("http-equiv", "")
-        assert "<script>" not in page.text
-        assert "style=" not in page.text
-    for name in ("style.css", "common.js", "index.js", "experiment.js", "icon.svg"):
-        assert httpx2.get(f"{service.url}/static/{name}").status_code == 200
-    assert "innerHTML" not in httpx2.get(f"{service.url}/static/experiment.js").text
-
-
-def test_an_artifact_is_pinned_and_unpinned(service: Any, small: Spec) -> None:
-    with service.client() as client:
-        client.submit(yaml.safe_dump(small(seeds=(0,))).encode())
-        service.publish(service.claim())
-        (artifact,) = client.datasets().artifacts.items
-        assert artifact.pinned_at is None
-        since = client.pin(artifact.id).pinned_at
-        assert since is not None
-        assert since >= artifact.created_at
-        assert client.pin(artifact.id).pinned_at == client.artifact(artifact.id).pinned_at == since
-        assert client.unpin(artifact.id).pinned_at is client.unpin(artifact.id).pinned_at is None
-        for act in (client.pin, client.unpin):
-            with pytest.raises(ApiError) as refused:
-                act("art_00000000000000000000000000")
-            assert refused.value.problem.status == 404
-
-
-def test_openapi_describes_every_route(service: Any) -> None:
-    paths = httpx2.get(f"{service.url}/openapi.json").json()["paths"]
-    assert {
-        "/v1/experiments", "/v1/experiments/plan", "/v1/experiments/{id}", "/v1/experiments/{id}/cancel",
-        "/v1/experiments/{id}/retry", "/v1/experiments/{id}/events", "/v1/experiments/{id}/report", "/v1/jobs/{id}",
-        "/v1/jobs/{id}/metrics", "/v1/jobs/{id}/logs", "/v1/artifacts/{id}", "/v1/artifacts/{id}/files/{path}",
-        "/v1/artifacts/{id}/pin",
-        "/v1/models", "/v1/datasets", "/v1/workers", "/v1/job-kinds", "/healthz", "/readyz", "/metrics",
-    } <= paths.keys()  # fmt: skip
-    assert "application/yaml" in paths["/v1/experiments"]["post"]["requestBody"]["content"]
-
-
-def test_a_service_that_is_not_there_is_unreachable() -> None:
-    with Client("http://127.0.0.1:1", timeout=1) as client, pytest.raises(Unreachable, match=r"127[.]0[.]0[.]1:1"):
-        client.get("exp_x")
-
-
-def test_client_and_api_import_no_more_than_they_need() -> None:
-    code = (
-        "import sys, robxfer_core.client as client\n"
-        "assert not {'torch', 'fastapi', 'sqlalchemy', 'celery'} & sys.modules.keys()\n"
-        "import robxfer_api.serve\n"
-        "assert not {'torch', 'torchvision'} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-DIGITS = {"shape": [1, 8, 8], "classes": 10, "train": 1348, "test": 449}
