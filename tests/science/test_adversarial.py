@@ -19,7 +19,7 @@ from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
 from robxfer_core.spec.kinds.models import Train
 
-from .test_train import KEY, digits
+from .training import KEY, digits
 
 THREAT = {"norm": "l2", "eps": 0.8}
 METHODS = ("pgd", "trades", "free", "fast")
