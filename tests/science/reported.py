@@ -1,0 +1,26 @@
+"""Reports and verdicts of made-up studies."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from robxfer_core.science.kinds import compute
+from robxfer_core.science.report.gap.collect import collect
+from robxfer_core.science.report.gap.summary import summarise
+from robxfer_core.science.run import LocalRun
+
+from .synthetic import Study
+
+PAIR = ("standard", "antirobust")
+
+
+def build(study: Study, folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """(report.json, result.json, the artifact's folder)."""
+    run = LocalRun(folder)
+    compute("report", study.spec.params(), study.inputs, run)
+    return *(json.loads((run.out / name).read_text()) for name in ("report.json", "result.json")), run.out
+
+
+def verdicts(study: Study) -> dict[tuple[str, str], dict[str, Any]]:
+    summary = summarise(study.spec, collect(study.spec, study.inputs))
+    return {(v["target"], v["variant"]): v for v in summary["verdicts"]}
