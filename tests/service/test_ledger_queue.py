@@ -1,13 +1,10 @@
-"""The queue, one step at a time: what is claimed, what an attempt may write, how it may end."""
-
-import math
+"""The queue, one step at a time: what is claimed and when, why a job waits, and what is counted."""
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from robxfer_core.ledger import events, experiments, fenced, figures, jobs, queue, workers
+from robxfer_core.ledger import experiments, figures, jobs, queue, workers
 from robxfer_core.ledger.engine import read, write
-from robxfer_core.ledger.tables import jobs as jobs_table
 from robxfer_core.ledger.tables import projects
 from robxfer_core.ledger.tables import workers as workers_table
 
@@ -68,86 +65,6 @@ def test_priority_first_then_age_and_only_the_queues_asked_for(ledger):
     assert ledger.claim(queue_name="gpu").queue == "gpu"
 
 
-def test_an_attempt_writes_until_another_takes_its_place(ledger):
-    experiment = ledger.submit({"a": ()})
-    old = ledger.claim("w1", lease_s=-1)
-    ours = (ledger.engine, old.job_id, old.attempt)
-    assert fenced.renew(*ours, -1, {"done": 1, "total": 2, "unit": "epoch"}) == fenced.Beat(held=True, wanted=True)
-    assert fenced.note(*ours, metrics=[("loss", 1, 0.5)], logs=["one", "two\0"])
-    assert fenced.checkpointed(*ours, {"prefix": "here"})
-    assert queue.sweep(ledger.engine) == ["cpu"]
-    new = ledger.claim("w2")
-    assert (new.attempt, new.checkpoint) == (2, {"prefix": "here"})
-
-    assert fenced.renew(*ours, 30, {"done": 2}) == fenced.Beat(held=False, wanted=False)
-    assert not fenced.note(*ours, metrics=[("loss", 1, 9.0)], logs=["late"])
-    assert not fenced.checkpointed(*ours, {"prefix": "late"})
-    assert not ledger.publish(old)
-    assert not ledger.finish(old, "failed")
-
-    assert ledger.publish(new)
-    assert not ledger.publish(new)
-    found = jobs.job(ledger.engine, "default", old.job_id)
-    assert [(each.number, each.worker_id, each.outcome) for each in found.attempts] == [
-        (1, "w1", "lost"),
-        (2, "w2", "succeeded"),
-    ]
-    assert found.attempts[1].seconds is not None
-    assert jobs.measured(ledger.engine, old.job_id) == [jobs.Metric("loss", 1, 0.5)]
-    logs = events.for_job(ledger.engine, old.job_id, "log")
-    assert [each.data["line"] for each in logs] == ["one", "two\0"]
-    assert ledger.state(experiment) == "done"
-
-
-def test_measured_values_are_upserted(ledger):
-    ledger.submit({"a": ()})
-    ours = ledger.claim()
-    many = [("loss", step, float(step)) for step in range(5_100)]
-    assert fenced.note(ledger.engine, ours.job_id, 1, metrics=many)
-    again = [("loss", 3, 1.0), ("loss", 3, -3.0), ("accuracy", 1, math.nan)]
-    assert fenced.note(ledger.engine, ours.job_id, 1, metrics=again)
-    first = jobs.measured(ledger.engine, ours.job_id, limit=3)
-    assert [(each.name, each.step, each.value) for each in first] == [
-        ("accuracy", 1, None),
-        ("loss", 0, 0.0),
-        ("loss", 1, 1.0),
-    ]
-    rest = jobs.measured(ledger.engine, ours.job_id, after=("loss", 2), limit=20_000)
-    assert (rest[0].step, rest[0].value, len(rest)) == (3, -3.0, 5_097)
-
-
-def pause_of(ledger, name):
-    """Seconds from the end of its last attempt until the job is tried again; it is then let go on at once."""
-    with read(ledger.engine) as connection:
-        row = connection.execute(select(jobs_table).where(jobs_table.c.id == ledger.job_id(name))).one()
-    ledger.set_job(name, not_before=0.0)
-    return round(row.not_before - row.ended_at) if row.not_before else 0
-
-
-def test_failures_spend_retries_and_back_off_doubling(ledger):
-    experiment = ledger.submit({"a": (), "b": ("a",), "other": ()}, retries=2)
-    pauses = []
-    for outcome in ("failed", "timed_out"):
-        ours = ledger.claim()
-        assert ours.params["name"] == "a"
-        assert ledger.finish(ours, outcome)
-        found = jobs.job(ledger.engine, "default", ours.job_id)
-        assert (found.state, found.outcome, found.error) == ("ready", outcome, {"message": outcome})
-        assert [each.reason for each in found.waiting_for] == ["backoff", "worker"]
-        pauses.append(pause_of(ledger, "a"))
-    assert pauses == [5, 10]
-    for outcome in ("failed", "timed_out"):  # each outcome has a budget of its own
-        assert ledger.finish(ledger.claim(), outcome)
-        assert ledger.states(experiment)["a"] == "ready"
-        ledger.set_job("a", not_before=0.0)
-    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2, "timed_out": 2}
-    assert ledger.finish(ledger.claim(), "failed")
-    assert ledger.state(experiment) == "running"  # the other one may still run
-    ledger.drain()
-    assert ledger.states(experiment) == {"a": "failed", "b": "waiting", "other": "done"}
-    assert ledger.state(experiment) == "failed"
-
-
 def test_a_claim_says_for_which_experiments_it_is(ledger):
     first, second, ended = (ledger.submit({"a": [], "a~again": []}) for _ in range(3))
     experiments.cancel(ledger.engine, "default", ended)
@@ -161,69 +78,6 @@ def test_a_job_is_not_claimed_before_its_time(ledger):
     assert queue.sweep(ledger.engine) == []
     ledger.set_job("a", not_before=0.0)
     assert queue.sweep(ledger.engine) == ["cpu"]
-
-
-def test_out_of_memory_is_not_tried_again_unless_asked(ledger):
-    asked = ledger.submit({"b": ()}, retries={"out_of_memory": 1}, backoff_s=0.0)
-    ledger.finish(ledger.claim(), "out_of_memory")
-    assert ledger.drain() == ["b"]
-    assert ledger.state(asked) == "done"
-    experiment = ledger.submit({"a": ()}, retries=5)
-    ledger.finish(ledger.claim(), "out_of_memory")
-    assert ledger.states(experiment) == {"a": "failed"}
-    assert ledger.state(experiment) == "failed"
-
-
-def test_preemption_spends_nothing(ledger):
-    experiment = ledger.submit({"a": ()}, retries=0)
-    for _ in range(5):
-        assert ledger.finish(ledger.claim(), "preempted")
-    assert ledger.drain() == ["a"]
-    assert ledger.state(experiment) == "done"
-
-
-def test_the_third_loss_without_progress_fails_the_job(ledger):
-    experiment = ledger.submit({"a": ()}, retries=20)
-    for _ in range(5):  # a checkpoint is progress
-        ours = ledger.claim(lease_s=-1)
-        assert fenced.checkpointed(ledger.engine, ours.job_id, ours.attempt, {"prefix": "here"})
-        queue.sweep(ledger.engine)
-        assert pause_of(ledger, "a") == 0
-    pauses = []
-    for state in ("ready", "failed"):
-        ledger.claim(lease_s=-1)
-        queue.sweep(ledger.engine)
-        assert ledger.states(experiment) == {"a": state}
-        pauses.append(pause_of(ledger, "a"))
-    assert pauses == [5, 0]
-    assert ledger.state(experiment) == "failed"
-    assert queue.sweep(ledger.engine) == []
-
-
-def test_progress_forgives_losses_alone(ledger):
-    ledger.submit({"a": ()}, retries=5, backoff_s=3.0)
-    pauses = []
-    for outcome in ("failed", "lost", "lost", "failed"):
-        ours = ledger.claim()
-        assert ledger.finish(ours, outcome)
-        pauses.append(pause_of(ledger, "a"))
-    assert pauses == [3, 3, 6, 12]
-    ours = ledger.claim()
-    assert fenced.checkpointed(ledger.engine, ours.job_id, ours.attempt, {})
-    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2}
-
-
-def test_a_sweep_leaves_alone_what_is_held(ledger):
-    ledger.submit({"a": ()})
-    ours = ledger.claim()
-    assert queue.sweep(ledger.engine) == []
-    assert ledger.publish(ours)
-
-
-def test_an_unknown_outcome_is_refused(ledger):
-    ledger.submit({"a": ()})
-    with pytest.raises(ValueError, match="takes one of failed"):
-        ledger.finish(ledger.claim(), "succeeded")
 
 
 def test_a_quota_holds_back_a_project_and_is_named(ledger):
