@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_embedded import robxfer
+from .commands import robxfer
 
 pytestmark = [pytest.mark.slow, pytest.mark.servers, pytest.mark.timeout(1200)]
 SPEC = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
