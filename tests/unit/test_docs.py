@@ -22,6 +22,13 @@ def test_every_test_that_a_page_names_is_there():
         assert not test or re.search(rf"^def {test}\(", text, re.MULTILINE), f"{path}::{test}"
 
 
+def test_results_are_of_the_examples_as_they_are():
+    kept = sorted((DOCS / "results").glob("*/spec.yaml"))
+    assert len(kept) >= 11
+    for spec in kept:
+        assert spec.read_text() == (DOCS.parent / "examples" / f"{spec.parent.name}.yaml").read_text(), spec
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -92,7 +92,7 @@ class StegoArm(Strict):
 class SteganalysisReport(Job):
     """Statistics, figure and verdicts of a steganalysis study, from the results of its jobs."""
 
-    RECIPE = 2
+    RECIPE = 3
     ARTIFACT = REPORT
     GATHERS = True
     RESULTS_ALONE = True
@@ -115,4 +115,4 @@ class SteganalysisReport(Job):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of the intervals, simultaneous over the levels."""
     max_p_e: float = Field(default=0.4, gt=0, le=0.5)
-    """A task is `unusable` unless the high-pass networks' mean P_E is below this."""
+    """A task is `unusable` unless the high-pass networks' mean P_E is below this, and some source's is below chance."""

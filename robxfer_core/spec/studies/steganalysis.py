@@ -64,7 +64,7 @@ class Steganalysis(Strict):
     )
     """The tasks: one set of covers and stegos each."""
     detector: Detector = Detector()
-    """The high-pass network. A task that it cannot do is `unusable`."""
+    """The high-pass network. A task that it cannot do is `unusable`, as is one in which no source beats chance."""
     validation: float = Field(default=0.2, gt=0, le=0.5)
     """Fraction of the training pairs that no detector learns from; they set its threshold."""
     evaluation: Attack = Attack(steps=20)

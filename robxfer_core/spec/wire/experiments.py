@@ -22,7 +22,7 @@ class NodeView(Wire):
     outcome: str | None = None
     progress: Progress | None = None
     artifact_id: str | None = None
-    taken: bool = False
+    taken: bool | None = None
     """Whether another job of the experiment takes what it leaves; what none takes is what the experiment is for."""
 
 

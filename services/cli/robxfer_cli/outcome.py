@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from robxfer_core.client import Client
-from robxfer_core.spec.wire.experiments import ExperimentView
+from robxfer_core.spec.jobs import leaves_report
+from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
 
 from . import show
 
@@ -25,11 +26,16 @@ def download(client: Client, ended: ExperimentView, out: Path) -> dict[str, list
 
     They lie in `out` where there is one such node, else in a folder of each node's name there.
     """
-    wanted = {node.name: node.artifact_id for node in ended.nodes if node.artifact_id and not node.taken}
+    wanted = {node.name: node.artifact_id for node in ended.nodes if node.artifact_id and _comes_out(node)}
     return {
         name: list(client.download(artifact, out if len(wanted) == 1 else out / _folder(name)))
         for name, artifact in wanted.items()
     }
+
+
+def _comes_out(node: NodeView) -> bool:
+    # An older service does not say what is taken.
+    return not node.taken if node.taken is not None else leaves_report(node.kind)
 
 
 def tell(found: Mapping[str, list[Path]], console: Console) -> None:
@@ -49,7 +55,12 @@ def tell(found: Mapping[str, list[Path]], console: Console) -> None:
 
 
 def numbers(told: Mapping[str, Any]) -> Iterator[str]:
-    """Its numbers, and those of what has a few of them by name; not what describes its inputs, which is deeper."""
+    """Its numbers, and those of what has a few of them by name; not what describes its inputs, which is deeper.
+
+    Of learning curves, where the first of them ends: test accuracy, and after how many epochs.
+    """
+    for curve in told.get("curves", [])[:1]:
+        yield f"test {curve['test'][-1]:.4g} after {len(curve['test'])} epochs"
     for key, value in told.items():
         if _is_number(value):
             yield f"{key} {value:.4g}"

@@ -13,6 +13,10 @@ from robxfer_core.spec.kinds.stego import SteganalysisReport
 from .collect import Task
 
 SCHEMA = 1
+UNUSABLE = (
+    "the high-pass network cannot do the task, a source model failed its own check, or no detector on any of them "
+    "beats chance: no verdict is given"
+)
 ENDPOINT = "1 - P_E on test pairs of cover and stego, threshold from validation pairs"
 
 
@@ -39,7 +43,7 @@ def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[
         "headline": {"text": headline(verdicts)},
         "sources": {**sources, "failed": {f"{eps:g}": reason for eps, reason in sources["failed"].items()}},
         "tasks": [_numbers(task, words.get(i, alone[i]), alpha) for i, task in enumerate(tasks)],
-        "meaning": MEANING,
+        "meaning": MEANING | {"unusable": UNUSABLE},
     }
 
 
