@@ -172,10 +172,7 @@ def test_every_measure_runs_as_a_job(made: dict[str, Input]) -> None:
     data, a, b = made["data"], made["a"], made["b"]
     same = measured({"measure": "cka", "batch_size": 16}, model=a, other=a, dataset=data)
     assert same["cka"] == pytest.approx(1)
-    assert (same["batches"], same["n"]) == (
-        3,
-        48,
-    )  # a last batch of 12 would weigh as much as they do  # the last batch, of 12, is left out
+    assert (same["batches"], same["n"]) == (3, 48)  # the last batch, of 12, is left out
     other = measured({"measure": "cka", "batch_size": 16}, model=a, other=b, dataset=data)
     assert other["cka"] < 1
     assert other["error"] > 0
