@@ -2,11 +2,19 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from .base import Strict
 
-Queue = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+def _no_digit_last(queue: Any) -> Any:
+    if isinstance(queue, str) and queue[-1:].isdigit():  # no worker could tell it from a queue of jobs of so many GPUs
+        name = queue.rstrip("0123456789")
+        raise ValueError(f"a queue that does not end in a digit: {queue} is queue {name} with gpus set")
+    return queue
+
+
+Queue = Annotated[str, BeforeValidator(_no_digit_last), Field(pattern=r"^[a-z]([a-z0-9_-]{0,30}[a-z_-])?$")]
 SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 SETS = ("dataset", "import_dataset")
@@ -53,13 +61,6 @@ class Running(Strict):
     """Further attempts by how the last one ended; a number n is `{failed: n, timed_out: n}`."""
     backoff_s: float = Field(default=5.0, ge=0, le=3600)
     """Seconds before the first further attempt; doubled for each after it, to 10 minutes. A first loss is free."""
-
-    @model_validator(mode="after")
-    def _gpus_are_said_apart(self) -> "Running":
-        if self.queue[-1].isdigit():  # no worker could tell it from a queue of jobs of so many GPUs
-            name = self.queue.rstrip("0123456789")
-            raise ValueError(f"a queue that does not end in a digit: {self.queue} is queue {name} with gpus set")
-        return self
 
     @property
     def full_queue(self) -> str:

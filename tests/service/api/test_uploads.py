@@ -103,6 +103,7 @@ def test_two_at_once_are_stored_once(service: Any, together: Callable[..., list[
         ("datasets?name=x&size=2", {}, 422, "query.size"),
         (f"datasets?name=x&max_train={2**53}", {}, 422, "query.max_train"),
         ("datasets?name=x&queue=<b>", {}, 422, "query.queue"),
+        ("models?arch=cnn&queue=gpu2", {}, 422, "query.queue"),
         ("models?arch=vgg", {}, 422, "query.arch"),
         ("models?arch=cnn&mean=0.5&std=0.5", {}, 422, "input_size"),
         ("models?arch=resnet18&mean=0.5", {}, 422, "jobs.import"),
