@@ -175,7 +175,7 @@ def seaweedfs(folder: Path, ports: list[int], access: str, secret: str, bucket: 
         f"-s3.config={config}",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
-        "-volume.max=20",
+        "-volume.max=80",  # of 64 MiB: room for the largest file that a test moves
         "-volume.preStopSeconds=0",
         "-master.volumeSizeLimitMB=64",
         *options,
