@@ -32,8 +32,9 @@ imports: .venv/.dev
 slow: .venv/.dev  ## Tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-peers: .venv/.dev  ## Compare the attacks with torchattacks
+peers: .venv/.dev  ## Compare the attacks with torchattacks; open an export with Hugging Face datasets
 	$(PIP) torchattacks==3.3.0 --no-deps
+	$(PIP) datasets==5.2.0
 	$(BIN)/python -m pytest -m peers
 
 chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n, BROKER=rabbitmq where one is installed

@@ -117,6 +117,21 @@ def test_parquet_tells_hugging_face_what_its_columns_are(tmp_path: Path) -> None
     assert (run.out / "README.md").read_text().startswith("---\nconfigs:")
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize("channels", [1, 3])
+def test_hugging_face_datasets_opens_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed; `make peers`")
+    source, splits = made(tmp_path, "uint8", channels)
+    opened = datasets.load_dataset(str(exported(source, "parquet").out), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(opened[split]) for split in opened} == {"train": 11, "test": 5}
+    for split, batch in splits.items():
+        assert opened[split].features["label"].names == CLASSES
+        found = [np.asarray(each).reshape(6, 6, channels).transpose(2, 0, 1) for each in opened[split]["image"]]
+        assert np.array_equal(found, batch.x)
+        assert opened[split]["label"][:] == batch.y.tolist()
+
+
 def test_no_class_name_leads_out_of_its_folder(tmp_path: Path) -> None:
     assert class_folders(CLASSES) == ["0_ant", "1_bee", "2_c-d"]
     with zipfile.ZipFile(exported(made(tmp_path, "uint8", 1)[0], "folder").out / "images.zip") as archive:
