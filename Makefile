@@ -32,10 +32,11 @@ imports: .venv/.dev
 slow: .venv/.dev  ## Tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+# Apart from the rest: pandas, which it brings, would change the types that others declare.
 peers: .venv/.dev  ## Compare the attacks with torchattacks; open an export with Hugging Face datasets
 	$(PIP) torchattacks==3.3.0 --no-deps
-	$(PIP) datasets==5.2.0
-	$(BIN)/python -m pytest -m peers
+	$(PIP) --target .venv/peers --upgrade datasets==5.2.0
+	PYTHONPATH=.venv/peers $(BIN)/python -m pytest -m peers
 
 chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n, BROKER=rabbitmq where one is installed
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --broker $(BROKER)
