@@ -1,0 +1,1 @@
+"""What is computed, on record: the keys of plans (keys.json). `python -m tests.golden` records anew."""
