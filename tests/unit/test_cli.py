@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
 from robxfer_cli import show, stack
 from robxfer_cli.attach import Target, service
 from robxfer_cli.follow import _Board
-from robxfer_cli.main import main
+from robxfer_cli.main import app, main
+from robxfer_core import __version__
 from robxfer_core.client import Unreachable
 from robxfer_core.spec.wire.experiments import ExperimentView
 from robxfer_core.spec.wire.jobs import EventView, JobView
@@ -25,6 +27,35 @@ def exits(monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code
+
+
+def command_paths(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words that lead to a command and to every command below it."""
+    children: dict[str, Any] = getattr(command, "commands", {})
+    return [path, *(found for name, child in children.items() for found in command_paths(child, (*path, name)))]
+
+
+COMMAND_PATHS = command_paths(typer.main.get_command(app))
+
+
+def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    assert exits(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"robxfer {__version__}\n"
+
+
+def test_the_walk_over_commands_reaches_nested_ones() -> None:
+    assert {(), ("run",), ("token", "create")} <= set(COMMAND_PATHS)
+
+
+@pytest.mark.parametrize("path", COMMAND_PATHS, ids=lambda path: " ".join(path) or "robxfer")
+def test_every_command_explains_itself_by_h_as_by_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, path: tuple[str, ...]
+) -> None:
+    assert exits(monkeypatch, *path, "--help") == 0
+    explanation = capsys.readouterr().out
+    assert " ".join([*path, "[OPTIONS]"]) in explanation
+    assert exits(monkeypatch, *path, "-h") == 0
+    assert capsys.readouterr().out == explanation
 
 
 def test_a_wrong_setting_is_named_and_no_other_is_told(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -15,6 +15,7 @@ import stamina
 import typer
 from pydantic import BaseModel, ValidationError
 
+from robxfer_core import __version__
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire.experiments import ExperimentView
 
@@ -27,12 +28,28 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Does adversarial robustness help a network transfer?",
 )
 ACCESS = {
     "open": "It is open to this machine alone: it listens on a loopback address and checks the Host header.",
     "tokens": "It takes tokens: `robxfer token create` makes them.",
 }
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"robxfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of `robxfer` itself."""
 
 
 @app.command()
