@@ -63,5 +63,5 @@ def _away(model: BaseModel, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def test_a_key_does_not_depend_on_the_data_at_hand(path: Any) -> None:
     folder = {"shape": None, "classes": 12, "train": 3000, "test": 1000}
     names = {node.params["name"] for node in plan_nodes(path) if node.kind == "dataset"}
-    catalog = {name: folder for name in names} | TORCHVISION | BUILTIN
+    catalog = dict.fromkeys(names, folder) | TORCHVISION | BUILTIN
     assert [node.key for node in plan_nodes(path, catalog)] == [node.key for node in plan_nodes(path)]
