@@ -6,10 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from robxfer_core.science.attack.auto import apgd
-from robxfer_core.science.attack.projected import evaluating, pgd
+from robxfer_core.science.attacks.apgd import apgd
+from robxfer_core.science.attacks.pgd import evaluating, pgd
+from robxfer_core.science.attacks.threat import ThreatModel
 from robxfer_core.science.models import build
-from robxfer_core.science.threat import ThreatModel
 from robxfer_core.spec.fields import Arch
 
 from .timing import median

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from robxfer_core.science.transfer.heads import Head, Images, train_heads
+from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
 from robxfer_core.spec.fields import Schedule
 
 from .timing import median

@@ -7,11 +7,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from robxfer_core.jobs.base import Running
 from robxfer_core.ledger import experiments, fenced, queue
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.migrate import upgrade
-from robxfer_core.plan import InputRef, Node, Plan
-from robxfer_core.spec.job import Running
+from robxfer_core.planning.plan import InputRef, Node, Plan
 
 NODES = 300
 

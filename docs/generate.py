@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from robxfer_core.jobs.registry import KINDS
 from robxfer_core.settings import Settings
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.describe import source, unit
-from robxfer_core.spec.jobs import KINDS
-from robxfer_core.spec.studies import STUDIES
+from robxfer_core.studies import STUDIES
 
 HERE = Path(__file__).parent
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 
-from robxfer_core.plan import Node, Plan
+from robxfer_core.planning.plan import Node, Plan
 
 from . import uploads
 from .engine import Conflict, lock_jobs, now, read, write

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
-from robxfer_core.plan import Plan
+from robxfer_core.planning.plan import Plan
 from robxfer_core.spec.errors import Problem, SpecError, place, show
 
 from .engine import insert as insert_or

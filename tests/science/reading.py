@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Inputs, LocalRun
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Inputs, LocalRun
 
 
 def read(root: Path | None = None, **params: Any) -> LocalRun:

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.report.gap.collect import collect
-from robxfer_core.science.report.gap.summary import summarise
-from robxfer_core.science.run import LocalRun
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import LocalRun
+from robxfer_core.reports.transfer_gap.collect import collect
+from robxfer_core.reports.transfer_gap.summary import summarise
 
 from .synthetic import Study
 

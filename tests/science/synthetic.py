@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robxfer_core.science.run import Input, Inputs
-from robxfer_core.spec.kinds.report import Report
+from robxfer_core.jobs.run import Input, Inputs
+from robxfer_core.jobs.transfer_gap_report import Report
 
 LEVELS = (0.0, 0.5, 1.0, 2.0)
 ARMS = ("standard", "antirobust", "relabel_only", "noise", "robust_generator")

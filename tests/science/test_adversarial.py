@@ -6,18 +6,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Inputs, LocalRun, Preempted
 from robxfer_core.science import models
-from robxfer_core.science.attack.evaluate import correct, share
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.data.artifact import load
-from robxfer_core.science.run import Inputs, LocalRun, Preempted
-from robxfer_core.science.threat import distance
 from robxfer_core.science.training.adversarial import farthest_prediction, kl_divergence, scheduled, step
 from robxfer_core.science.training.distributed import Team
 from robxfer_core.science.training.overfitting import found_in, overfitted, watch
 from robxfer_core.science.training.state import State
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.models import Train
 
 from .training import KEY, digits
 

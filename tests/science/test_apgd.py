@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robxfer_core.science.attack.auto import LossName, apgd, apgd_targeted, checkpoints
-from robxfer_core.science.attack.losses import dlr, margin, targeted_dlr
-from robxfer_core.science.attack.projected import fgsm, pgd
-from robxfer_core.science.threat import ThreatModel, distance
+from robxfer_core.science.attacks.apgd import LossName, apgd, apgd_targeted, checkpoints
+from robxfer_core.science.attacks.losses import dlr, margin, targeted_dlr
+from robxfer_core.science.attacks.pgd import fgsm, pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance
 
 Norm = Literal["l2", "linf"]
 Kind = Literal["ce", "dlr", "t"]

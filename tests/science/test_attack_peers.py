@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from robxfer_core.science.attack.auto import apgd, apgd_targeted
-from robxfer_core.science.attack.projected import pgd
-from robxfer_core.science.threat import ThreatModel, distance
+from robxfer_core.science.attacks.apgd import apgd, apgd_targeted
+from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance
 
 torchattacks = pytest.importorskip("torchattacks", reason="compares with torchattacks, which is not installed")
 pytestmark = pytest.mark.peers

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robxfer_core.science.data.augment import augment, center_crop, random_flip, random_resized_crop
-from robxfer_core.science.noise import image_seeds
+from robxfer_core.science.support.noise import image_seeds
 from robxfer_core.spec.fields import Augment
 
 

@@ -9,11 +9,11 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.report.component_visualization.collect import BadStudy, collect
-from robxfer_core.science.report.component_visualization.summary import over_components, summarise
-from robxfer_core.science.run import Input, Inputs, LocalRun
-from robxfer_core.spec.kinds.visualize import ComponentVisualizationReport
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.visualize import ComponentVisualizationReport
+from robxfer_core.reports.component_visualization.collect import BadStudy, collect
+from robxfer_core.reports.component_visualization.summary import over_components, summarise
 
 LEVELS, SEEDS, K = (0.0, 0.5, 1.0), (0, 1, 2), 4
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from robxfer_core.jobs.run import LocalRun
 from robxfer_core.science.data import artifact
-from robxfer_core.science.run import LocalRun
 from robxfer_core.spec import datasets
 from robxfer_core.spec.datasets import BadSource
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.stego import DetectStego
 from robxfer_core.science import models
-from robxfer_core.science.batches import epoch_batches
-from robxfer_core.science.kinds import compute
 from robxfer_core.science.models.residuals import high_pass_filters
-from robxfer_core.science.run import Input, Inputs, LocalRun
 from robxfer_core.science.stego.detect import best_threshold, errors_at, permutation_p
+from robxfer_core.science.support.batches import epoch_batches
 from robxfer_core.spec.archs import RESIDUALS
 from robxfer_core.spec.fields import Arch
-from robxfer_core.spec.kinds.stego import DetectStego
 
 KEY = "a" * 64
 DIGITS = {"name": "digits", "max_train": 200, "max_test": 100}

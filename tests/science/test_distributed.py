@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.run import Input, Inputs, LocalRun
 from robxfer_core.science.training.train import train
-from robxfer_core.spec.kinds.models import Train
 
 from .together import batch_norm
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from robxfer_core.science import models
-from robxfer_core.science.threat import distance
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.spec.fields import Arch
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

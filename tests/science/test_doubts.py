@@ -9,15 +9,15 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from robxfer_core.jobs.models import Evaluate, Train
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
-from robxfer_core.science.attack.doubts import accuracy_flat, probe
-from robxfer_core.science.attack.evaluate import correct, evaluate
+from robxfer_core.science.attacks.evaluate import correct, evaluate
+from robxfer_core.science.attacks.masking import accuracy_flat, probe
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.models import Evaluate, Train
 
 from .test_evaluate import unpacked
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from robxfer_core.jobs.models import Evaluate, Train
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
-from robxfer_core.science.attack import evaluate as module
-from robxfer_core.science.attack.doubts import accuracy_rises
-from robxfer_core.science.attack.evaluate import correct, evaluate, level_name
-from robxfer_core.science.attack.projected import pgd
+from robxfer_core.science.attacks import evaluate as module
+from robxfer_core.science.attacks.evaluate import correct, evaluate, level_name
+from robxfer_core.science.attacks.masking import accuracy_rises
+from robxfer_core.science.attacks.pgd import pgd
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.models import Evaluate, Train
 
 KEY = "0" * 64
 

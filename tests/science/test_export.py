@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.export.formats import class_folders
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.science.data.export.formats import class_folders
 
 KEY = "0" * 64
 CLASSES = ["ant", "../bee", "c/d"]

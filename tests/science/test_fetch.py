@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from robxfer_core.science.imports import fetch as fetching
-from robxfer_core.science.imports.fetch import Unfetched, check_url
-from robxfer_core.science.imports.refusal import BadUpload
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Inputs, LocalRun, Preempted
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Inputs, LocalRun, Preempted
+from robxfer_core.science.data import fetch as fetching
+from robxfer_core.science.data.fetch import Unfetched, check_url
+from robxfer_core.science.data.uploads.refusal import BadUpload
 
 DATA = bytes(range(256)) * 20_000  # 5 MB
 SHA = hashlib.sha256(DATA).hexdigest()

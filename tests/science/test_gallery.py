@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from robxfer_core.science.gallery import GAP, Row, grid, magnified, picture, write_examples
+from robxfer_core.science.support.gallery import GAP, Row, grid, magnified, picture, write_examples
 
 
 def test_a_small_difference_is_magnified_to_what_can_be_seen_and_no_farther() -> None:

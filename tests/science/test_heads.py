@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robxfer_core.science.schedule import rate
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.transfer.heads import Head, Images, Trained, head_start, moments, train_heads
+from robxfer_core.science.support.schedule import rate
+from robxfer_core.science.support.seeds import derive
+from robxfer_core.science.transfer.linear_heads import Head, Images, Trained, head_start, moments, train_heads
 from robxfer_core.spec.fields import Schedule
 
 CLASSES = 4
@@ -99,7 +99,7 @@ def test_is_deterministic():
 
 def test_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     expected = train(heads())
-    monkeypatch.setattr("robxfer_core.science.transfer.heads.CHUNK", 1)
+    monkeypatch.setattr("robxfer_core.science.transfer.linear_heads.CHUNK", 1)
     for one, other in zip(train(heads()), expected, strict=True):
         assert torch.equal(one.weight, other.weight)
 

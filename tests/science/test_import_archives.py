@@ -14,17 +14,9 @@ import numpy as np
 import pytest
 
 from robxfer_core.science.data.artifact import load
-from robxfer_core.science.imports import archive, guard, tars
-from tests.science.uploads import (
-    SET,
-    images,
-    npz,
-    png,
-    refused,
-    run_import,
-    tarred,
-    zipped,
-)
+from robxfer_core.science.data.uploads import archive, guard, tars
+
+from .uploads import SET, images, npz, png, refused, run_import, tarred, zipped
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tar.gz", "pax"])

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robxfer_core.science.imports import dataset
-from tests.science.uploads import SET, SIZED, Bomb, images, npz, npz_deflated, png, refused, run_import, zipped
+from robxfer_core.science.data.uploads import dataset
+
+from .uploads import SET, SIZED, Bomb, images, npz, npz_deflated, png, refused, run_import, zipped
 
 GOOD = images()
 

@@ -14,14 +14,15 @@ import torch
 import torchvision
 from safetensors.torch import save
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load, to_unit
-from robxfer_core.science.imports.mapping import names_of
-from robxfer_core.science.imports.refusal import BadUpload
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.science.data.uploads.refusal import BadUpload
+from robxfer_core.science.models.mapping import names_of
 from robxfer_core.spec.fields import Arch
-from tests.science.uploads import CNN, SET, SHA, Bomb, network, npz, refused, run_import, saved, tarred, weights, zipped
+
+from .uploads import CNN, SET, SHA, Bomb, network, npz, refused, run_import, saved, tarred, weights, zipped
 
 
 @pytest.mark.parametrize("wrapped", ["plain", "state_dict", "model", "module", "legacy", "half", "torchvision"])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from robxfer_core.science.kinds import FUNCTIONS, RESULT_BYTES, compute, result_json
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.seeds import derive
-from robxfer_core.spec.job import REPORT
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.jobs.base import REPORT
+from robxfer_core.jobs.compute import FUNCTIONS, RESULT_BYTES, compute, result_json
+from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.science.support.seeds import derive
 
 
 def test_every_kind_of_the_spec_has_a_function() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from robxfer_core.science import models
 from robxfer_core.science.construct.matching import advance, begin, match, relative_distance
 from robxfer_core.science.models import Network
-from robxfer_core.science.noise import image_seeds, uniform
+from robxfer_core.science.support.noise import image_seeds, uniform
 from robxfer_core.spec.fields import Arch
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attack.projected import pgd
-from robxfer_core.science.noise import bits, drawn_seeds, image_seeds, normal, uniform
-from robxfer_core.science.threat import ThreatModel, distance, draw, steepest
+from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance, draw, steepest
+from robxfer_core.science.support.noise import bits, drawn_seeds, image_seeds, normal, uniform
 
 from .attacked import NORMS, Norm, images, small_net
 

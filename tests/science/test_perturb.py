@@ -10,13 +10,13 @@ import torch
 from scipy.stats import chisquare
 from sklearn.datasets import load_digits
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.perturb import SPLITS, draw_targets, move_at_random
 from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.threat import distance
+from robxfer_core.science.support.noise import image_seeds
 
 KEY = "0" * 64
 EPS = 2.0

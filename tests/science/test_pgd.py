@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robxfer_core.science.attack.projected import pgd
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.threat import ThreatModel, distance, draw
+from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance, draw
+from robxfer_core.science.support.noise import image_seeds
 
 from .attacked import NORMS, Norm, images, small_net, standing
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robxfer_core.science.attack.projected import pgd
-from robxfer_core.science.threat import ThreatModel, distance
+from robxfer_core.science.attacks.pgd import pgd
+from robxfer_core.science.attacks.threat import ThreatModel, distance
 
 from .attacked import images, small_net
 

@@ -11,19 +11,19 @@ from pydantic import ValidationError
 from scipy.stats import multivariate_normal
 from sklearn.neighbors import KNeighborsClassifier
 
-from robxfer_core.plan import make_plan
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.kinds import compute
 from robxfer_core.science.probe.cka import batch_hsics, score
 from robxfer_core.science.probe.knn import votes, wilson
 from robxfer_core.science.probe.leep import leep_score
 from robxfer_core.science.probe.logme import evidence
-from robxfer_core.science.run import Input, Inputs, LocalRun
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import read_spec
 from robxfer_core.spec.fields import Arch, ThreatModel
-from robxfer_core.spec.kinds.probe import Probe
 
 KEY = "0" * 64
 

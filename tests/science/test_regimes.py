@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.transfer import Transfer
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, load, write_shards
-from robxfer_core.science.kinds import compute
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.training.train import calibrate
-from robxfer_core.science.transfer import regimes
+from robxfer_core.science.transfer import finetune as regimes
 from robxfer_core.science.transfer.result import mean_per_class
 from robxfer_core.spec.fields import Arch, ThreatModel
-from robxfer_core.spec.kinds.transfer import Transfer
 
 KEY = "0" * 64
 GIVEN: dict[str, Any] = {"epochs": 2, "batch_size": 32, "tune_lr": []}

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from robxfer_core.science.kinds import FILES
-from robxfer_core.science.report import words
-from robxfer_core.science.report.files import rounded
-from robxfer_core.science.report.gap import figure
-from robxfer_core.science.report.gap.claims import epochs_to
-from robxfer_core.science.report.gap.collect import BadStudy, collect, unpack
-from robxfer_core.science.report.gap.summary import summarise
-from robxfer_core.science.report.style import png
+from robxfer_core.jobs.compute import FILES
+from robxfer_core.reports import formatting as words
+from robxfer_core.reports.plotting import png
+from robxfer_core.reports.report_json import rounded
+from robxfer_core.reports.transfer_gap import figure
+from robxfer_core.reports.transfer_gap.claims import epochs_to
+from robxfer_core.reports.transfer_gap.collect import BadStudy, collect, unpack
+from robxfer_core.reports.transfer_gap.summary import summarise
 
 from .reported import PAIR, build
 from .synthetic import SHIFTS, Study, pack

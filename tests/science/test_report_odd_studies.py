@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robxfer_core.science.report.gap.checks import check_sources
-from robxfer_core.science.report.gap.collect import BadStudy, collect
-from robxfer_core.science.report.gap.summary import summarise
+from robxfer_core.reports.transfer_gap.checks import check_sources
+from robxfer_core.reports.transfer_gap.collect import BadStudy, collect
+from robxfer_core.reports.transfer_gap.summary import summarise
 
 from .reported import PAIR, build, verdicts
 from .synthetic import Study, pack

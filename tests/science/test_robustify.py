@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.data import RobustifyDataset
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.construct.robustify import SeedImages, draw
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.spec.kinds.data import RobustifyDataset
 
 KEY = "0" * 64
 SEEDS = "1" * 64

@@ -11,13 +11,13 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
-from robxfer_core.science.attack.projected import pgd
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.simulate import Linear, Multiclass, Simulate, Tasks
+from robxfer_core.science.attacks.pgd import pgd
 from robxfer_core.science.simulate import linear, multiclass
 from robxfer_core.science.simulate.summary import summarise
 from robxfer_core.spec.fields import ThreatModel
-from robxfer_core.spec.kinds.simulate import Linear, Multiclass, Simulate, Tasks
 
 SMALL = {"name": "multiclass", "dimension": 6, "rank": 2, "source_classes": 4, "target_classes": 3}
 

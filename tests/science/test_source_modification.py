@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from robxfer_core.plan import Node, make_plan
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.report.gap.collect import BadStudy
-from robxfer_core.science.report.source_modification.costs import break_even, updates
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.models import Training
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import Node, make_plan
+from robxfer_core.reports.source_modification.costs import break_even, updates
+from robxfer_core.reports.transfer_gap.collect import BadStudy
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.kinds.models import Training
 
 from .synthetic import card, pack
 

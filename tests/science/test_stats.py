@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from robxfer_core.science.report import stats
-from robxfer_core.spec.detectable import detectable_effect, t_cdf, t_quantile
+from robxfer_core.planning.power import detectable_effect, t_cdf, t_quantile
+from robxfer_core.reports import stats
 
 # Page (1963), table 2: least L that is significant at .05, .01 (levels, seeds): critical values
 PAGE = {(3, 3): (41, 42), (3, 5): (66, 68), (4, 2): (58, 60), (4, 3): (84, 87), (4, 5): (137, 141), (5, 4): (197, 204)}

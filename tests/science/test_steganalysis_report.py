@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from robxfer_core.science.report.steganalysis.collect import Detection, Task
-from robxfer_core.science.report.steganalysis.summary import summarise
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.kinds.stego import SteganalysisReport
+from robxfer_core.jobs.stego import SteganalysisReport
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.reports.steganalysis.collect import Detection, Task
+from robxfer_core.reports.steganalysis.summary import summarise
 
 SPEC = SteganalysisReport.model_validate(
     {

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from robxfer_core.science import noise
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.stego import Embedding, Method
 from robxfer_core.science.data.artifact import Batch, load, read_card, write_shards
 from robxfer_core.science.data.sources import open_source
 from robxfer_core.science.data.subset import paired_split
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun
 from robxfer_core.science.stego import embed as stego
-from robxfer_core.spec.kinds.stego import Embedding, Method
+from robxfer_core.science.support import noise
 
 KEY = "a" * 64
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
-from robxfer_core.science.attack.evaluate import correct, share
-from robxfer_core.science.batches import channel_moments
+from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_split
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.batches import channel_moments
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.training.state import FILE
 from robxfer_core.science.training.train import starting_network, train
 from robxfer_core.spec.fields import Arch, Attack, ThreatModel

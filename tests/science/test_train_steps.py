@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import LocalRun
 from robxfer_core.science import models
-from robxfer_core.science.batches import channel_moments, epoch_batches
-from robxfer_core.science.run import LocalRun
+from robxfer_core.science.support.batches import channel_moments, epoch_batches
 from robxfer_core.science.training.adversarial import step
 from robxfer_core.science.training.distributed import Team
 from robxfer_core.science.training.state import State
 from robxfer_core.science.training.train import train_epoch
-from robxfer_core.spec.kinds.models import Train
 
 from .training import spec_of
 

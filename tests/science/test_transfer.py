@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, to_unit, write_shards
 from robxfer_core.science.data.subset import per_class, stratified_order
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.transfer.heads import Head, Images, train_heads
+from robxfer_core.science.support.seeds import derive
+from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
 from robxfer_core.spec.fields import Arch, Schedule, ThreatModel
 
 KEY = "0" * 64

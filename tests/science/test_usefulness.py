@@ -10,16 +10,16 @@ import torch
 from pyarrow import parquet
 from pydantic import ValidationError
 
+from robxfer_core.jobs.compute import compute, result_json
+from robxfer_core.jobs.probe import MOST, Probe
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.kinds import compute, result_json
 from robxfer_core.science.models import Network
 from robxfer_core.science.probe.estimate import Standard, mean_usefulness, standardise, usefulness
 from robxfer_core.science.probe.summary import Measured, summarise
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Arch, ThreatModel
-from robxfer_core.spec.kinds.probe import MOST, Probe
 
 KEY = "0" * 64
 N = 800

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from robxfer_core.science.report.stats import Estimate, crossed, differences
-from robxfer_core.science.report.verdict import Word, judge
+from robxfer_core.reports.stats import Estimate, crossed, differences
+from robxfer_core.reports.verdict import Word, judge
 
 SEEDS, LEVELS, IMAGES = 5, 4, 500
 HEAD = 0.005  # sd of accuracy over heads on one model: half a point

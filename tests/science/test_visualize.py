@@ -12,17 +12,17 @@ from pydantic import ValidationError
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.visualize import Visualize
 from robxfer_core.science import models
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
-from robxfer_core.science.kinds import compute
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.visualize.common import fake_relu, gaussian_seeds
 from robxfer_core.science.visualize.component import ascend
 from robxfer_core.science.visualize.inversion import another
 from robxfer_core.science.visualize.measures import auroc, kinship, likeness, meaning, spectral_slope
-from robxfer_core.spec.kinds.visualize import Visualize
 
 KEYS = {name: digit * 64 for name, digit in (("dataset", "0"), ("model", "1"), ("judge", "2"))}
 COMPONENT = {**KEYS, "mode": "component", "steps": 30}

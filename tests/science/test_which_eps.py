@@ -9,11 +9,11 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
-from robxfer_core.science.kinds import FILES, compute
-from robxfer_core.science.report.gap.collect import BadStudy
-from robxfer_core.science.report.which_eps.best import with_the_best
-from robxfer_core.science.run import Input, Inputs, LocalRun
-from robxfer_core.spec.kinds.which_eps import WhichEpsReport
+from robxfer_core.jobs.compute import FILES, compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.which_eps_report import WhichEpsReport
+from robxfer_core.reports.transfer_gap.collect import BadStudy
+from robxfer_core.reports.which_eps.best import with_the_best
 
 from .synthetic import pack
 

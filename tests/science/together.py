@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from robxfer_core.science.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science.training.distributed import SharedBatchNorm2d, Team
 from robxfer_core.science.training.train import train
-from robxfer_core.spec.kinds.models import Train
 
 
 def normalise(folder: Path, name: str, team: Team) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Input, Inputs
 from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.run import Input, Inputs
-from robxfer_core.spec.kinds.models import Train
 
 KEY = "0" * 64
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science import models
-from robxfer_core.science.imports.refusal import BadUpload
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, LocalRun
+from robxfer_core.science.data.uploads.refusal import BadUpload
 from robxfer_core.spec.fields import Arch
 
 SHA = "a" * 64

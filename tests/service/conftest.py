@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_url, select, text, update
 
+from robxfer_core.jobs.base import Running
 from robxfer_core.ledger import events, experiments, fenced, migrate, queue
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
-from robxfer_core.plan import InputRef, Node, Plan
+from robxfer_core.planning.plan import InputRef, Node, Plan
 from robxfer_core.settings import Settings
-from robxfer_core.spec.job import Running
 
 from .stack import HURRIED, Stack
 

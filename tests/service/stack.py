@@ -11,10 +11,10 @@ from robxfer_core import bell
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import artifacts, attempts, jobs, metrics, projects
-from robxfer_core.plan import make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.experiment import read_spec
 
 from . import servers
 from .servers import until

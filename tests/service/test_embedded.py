@@ -9,12 +9,12 @@ import pytest
 import torch
 from sqlalchemy import func, select
 
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Inputs, LocalRun
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import attempts, jobs
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Inputs, LocalRun
 from robxfer_core.spec.fields import Arch
 
 from . import tiny

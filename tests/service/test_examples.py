@@ -10,9 +10,9 @@ import pytest
 from robxfer_core import bell
 from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments
-from robxfer_core.plan import make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.experiment import read_spec
 
 from . import servers
 from .servers import until

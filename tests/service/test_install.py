@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BARE = """
 import sys
-import robxfer_core.client, robxfer_core.plan, robxfer_core.spec.experiment as experiment
+import robxfer_core.client, robxfer_core.planning.plan, robxfer_core.planning.experiment as experiment
 spec = experiment.read_spec(b"name: x\\njobs: {a: {kind: dataset, name: digits}}")
-assert len(robxfer_core.plan.make_plan(spec).nodes) == 1
+assert len(robxfer_core.planning.plan.make_plan(spec).nodes) == 1
 import robxfer_cli.main
 for absent in ("torch", "fastapi", "celery", "sqlalchemy", "numpy"):
     try:

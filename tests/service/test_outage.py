@@ -12,10 +12,10 @@ from sqlalchemy import Engine, select
 from robxfer_core.ledger import events, experiments
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import attempts
-from robxfer_core.plan import make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.experiment import read_spec
 
 from . import servers
 from .killable import seaweedfs

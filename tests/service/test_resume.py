@@ -15,16 +15,16 @@ from sqlalchemy import Engine, select
 
 from robxfer_core import bell
 from robxfer_core.artifacts import fetch_manifest, open_store
+from robxfer_core.jobs.models import Train
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import artifacts, attempts, events, jobs, projects
-from robxfer_core.plan import make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.science.training import state as train_state
-from robxfer_core.science.transfer.state import TransferState
+from robxfer_core.science.transfer.checkpoint import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.kinds.models import Train
 
 from . import servers
 from .servers import until

@@ -18,10 +18,10 @@ from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.queue import prefix_of
 from robxfer_core.ledger.tables import artifacts, attempts, jobs
-from robxfer_core.plan import make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.experiment import read_spec
 from tests.chaos.worker import HOLDS, ask_to_hold, held
 
 from . import servers

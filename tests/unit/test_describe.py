@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel
 
+from robxfer_core.jobs.data import PerturbDataset
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.simulate import Simulate
 from robxfer_core.spec.describe import OWN_UNITS, PIXELS, UNITS, parameters, parts, source
-from robxfer_core.spec.jobs import KINDS
-from robxfer_core.spec.kinds.data import PerturbDataset
-from robxfer_core.spec.kinds.models import Train
-from robxfer_core.spec.kinds.simulate import Simulate
-from robxfer_core.spec.studies import STUDIES
+from robxfer_core.studies import STUDIES
 
 
 def every() -> dict[str, type[BaseModel]]:

@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from robxfer_api.effects import detectable
-from robxfer_core.cost import Measured, estimate
-from robxfer_core.plan import Node, Plan, make_plan
+from robxfer_core.jobs.models import Train
+from robxfer_core.planning.cost import Measured, estimate
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import Node, Plan, make_plan
 from robxfer_core.spec.base import canonical, digest
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.kinds.models import Train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICKSTART = (EXAMPLES / "quickstart.yaml").read_bytes()

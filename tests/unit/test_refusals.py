@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from robxfer_core.plan import make_plan
+from robxfer_core.jobs.imports import Fetch
+from robxfer_core.jobs.registry import KINDS, leaves_report
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.jobs import KINDS, leaves_report
-from robxfer_core.spec.kinds.imports import Fetch
-from robxfer_core.spec.studies.graph import Graph
+from robxfer_core.studies.graph import Graph
 
 TOY = Path(__file__).parents[2] / "examples/toy"
 DIGITS = {"kind": "dataset", "name": "digits"}

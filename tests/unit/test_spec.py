@@ -8,11 +8,11 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from robxfer_core.plan import make_plan
+from robxfer_core.jobs.registry import KINDS
+from robxfer_core.planning.experiment import MAX_BYTES, read_spec
+from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import MAX_BYTES, read_spec
-from robxfer_core.spec.jobs import KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CATALOG: dict[str, Any] = {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from robxfer_core.plan import Plan, make_plan
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import Plan, make_plan
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
-from robxfer_core.spec.experiment import read_spec
 
 TOY = (Path(__file__).parents[2] / "examples" / "toy" / "which_eps.yaml").read_text()
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attack.projected import checked_images, evaluating
+from robxfer_core.science.attacks.pgd import checked_images, evaluating
+from robxfer_core.science.attacks.threat import distance, steepest
 from robxfer_core.science.models import Network
-from robxfer_core.science.threat import distance, steepest
 
 
 class Match(NamedTuple):

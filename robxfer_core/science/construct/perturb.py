@@ -10,19 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.science import models, noise
-from robxfer_core.science.attack.evaluate import correct, share
-from robxfer_core.science.attack.projected import evaluating, pgd
+from robxfer_core.jobs.data import ControlDataset, PerturbDataset
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attacks.pgd import evaluating, pgd
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.data.artifact import Batch, Images, load, read_card, to_unit, write_shards
 from robxfer_core.science.data.subset import stratified_order
-from robxfer_core.science.gallery import write_examples
 from robxfer_core.science.models import Network
-from robxfer_core.science.precision import autocast
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.threat import distance
+from robxfer_core.science.support import noise
+from robxfer_core.science.support.gallery import write_examples
+from robxfer_core.science.support.precision import autocast
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import ThreatModel
-from robxfer_core.spec.kinds.data import ControlDataset, PerturbDataset
 
 from .parts import PART, SPLITS, Split, as_stored, restore_parts, save_parts
 

@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.science import models, noise
-from robxfer_core.science.attack.evaluate import correct, share
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.jobs.data import RobustifyDataset
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.science import models
+from robxfer_core.science.attacks.evaluate import correct, share
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
-from robxfer_core.science.gallery import EXAMPLES, SHOWN, Row, grid, magnified
 from robxfer_core.science.models import Network
-from robxfer_core.science.precision import autocast, same_kernels
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support import noise
+from robxfer_core.science.support.gallery import EXAMPLES, SHOWN, Row, grid, magnified
+from robxfer_core.science.support.precision import autocast, same_kernels
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.archs import forward_flops
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.data import RobustifyDataset
 
 from .matching import Match, advance, begin, relative_distance
 from .parts import PART, as_stored, restore_parts, save_parts

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science import noise
+from robxfer_core.science.support import noise
 from robxfer_core.spec.fields import Augment
 
 TRIES = 10

@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from robxfer_core.science.data.artifact import Batch, write_shards
-from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, open_source
-from robxfer_core.science.data.subset import stratified_order
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
+from robxfer_core.jobs.data import Dataset
+from robxfer_core.jobs.imports import ImportDataset
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.datasets import BadSource
-from robxfer_core.spec.kinds.data import Dataset
-from robxfer_core.spec.kinds.imports import ImportDataset
+
+from .artifact import Batch, write_shards
+from .sources import MAX_PIXELS, Part, Source, open_source
+from .subset import stratified_order
 
 BATCH = 256
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from robxfer_core.science.data.subset import stratified_split
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec import datasets
 from robxfer_core.spec.datasets import BadSource
+
+from .subset import stratified_split
 
 MAX_PIXELS = 64_000_000
 """Of one image, as it comes and as it is resized: more is taken for a bomb."""

@@ -4,7 +4,7 @@ import heapq
 
 import numpy as np
 
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.seeds import derive
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:

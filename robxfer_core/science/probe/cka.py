@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.spec.kinds.probe import Probe
 
 from .measure import images_of, model_card, represented
 

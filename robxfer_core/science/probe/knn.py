@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.spec.kinds.probe import Probe
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Inputs, Run
 
 CHUNK = 256
 """Test images whose distances to all training images are held at once."""

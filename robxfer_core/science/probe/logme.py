@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.spec.kinds.probe import Probe
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Inputs, Run
 
 Floats = NDArray[np.float64]
 ROUNDS = 1000

@@ -6,16 +6,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network
-from robxfer_core.science.precision import autocast, same_kernels
-from robxfer_core.science.run import Input, Inputs, Run
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.precision import autocast, same_kernels
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Precision
-from robxfer_core.spec.kinds.probe import Probe
 
 BATCH = 256
 

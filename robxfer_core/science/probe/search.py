@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attacks.threat import ThreatModel, draw, project, steepest
 from robxfer_core.science.models import Network
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.precision import autocast
-from robxfer_core.science.threat import ThreatModel, draw, project, steepest
+from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.precision import autocast
 from robxfer_core.spec.fields import Attack, Precision
 
 

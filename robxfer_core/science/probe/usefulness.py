@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Input, Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.spec.kinds.probe import Probe
+from robxfer_core.science.support.seeds import derive
 
 from .estimate import Floats, standardise
 from .measure import model_card, represented

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from robxfer_core.science.report.style import STYLE, WIDTH, png, svg
+from robxfer_core.reports.plotting import STYLE, WIDTH, png, svg
 
 from .estimate import Floats, Standard
 from .summary import GROUPS, Features, Measured, features, groups

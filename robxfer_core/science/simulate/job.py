@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from robxfer_core.science.report.files import rounded
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.spec.kinds.simulate import Linear, Multiclass, Simulate
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.simulate import Linear, Multiclass, Simulate
+from robxfer_core.reports.report_json import rounded
 
 from . import linear, multiclass, summary
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from robxfer_core.science.seeds import derive
-from robxfer_core.spec.kinds.simulate import Linear
+from robxfer_core.jobs.simulate import Linear
+from robxfer_core.science.support.seeds import derive
 
 Floats = NDArray[np.float64]
 MEASURES = ("excess", "expected", "population", "subspace", "surviving")

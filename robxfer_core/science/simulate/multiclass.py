@@ -14,9 +14,9 @@ from scipy import optimize
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.threat import steepest
-from robxfer_core.spec.kinds.simulate import Multiclass
+from robxfer_core.jobs.simulate import Multiclass
+from robxfer_core.science.attacks.threat import steepest
+from robxfer_core.science.support.seeds import derive
 
 MEASURES = ("excess", "representation", "head")
 """What a row holds: the excess risk; that of the best head on phi^, which n2 has no part in; and the rest."""

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robxfer_core.science.report.stats import bounds, over_seeds
-from robxfer_core.spec.kinds.simulate import Linear, Multiclass
+from robxfer_core.jobs.simulate import Linear, Multiclass
+from robxfer_core.reports.stats import bounds, over_seeds
 
 from . import linear, multiclass
 from .theory import deng, du, slope

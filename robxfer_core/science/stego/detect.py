@@ -9,17 +9,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.stego import DetectStego
 from robxfer_core.science import models
-from robxfer_core.science.attack.evaluate import packed
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.evaluate import packed
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import load, to_unit
 from robxfer_core.science.data.subset import paired_split
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.transfer.heads import moments
+from robxfer_core.science.support.seeds import derive
+from robxfer_core.science.transfer.linear_heads import moments
 from robxfer_core.science.transfer.logistic import Solution, axes, solve
-from robxfer_core.spec.kinds.stego import DetectStego
 
 BATCH = 256
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

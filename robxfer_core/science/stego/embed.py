@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science import noise
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.stego import Embedding, EmbedStego
 from robxfer_core.science.data.artifact import Batch, Card, Images, load, read_card, write_shards
-from robxfer_core.science.gallery import write_examples
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.spec.kinds.stego import Embedding, EmbedStego
+from robxfer_core.science.support import noise
+from robxfer_core.science.support.gallery import write_examples
+from robxfer_core.science.support.seeds import derive
 
 PART = 256
 """Images embedded together; what becomes of one depends on its place alone."""

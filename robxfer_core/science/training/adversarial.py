@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science.attack.projected import evaluating, fgsm, pgd
+from robxfer_core.jobs.models import Train
+from robxfer_core.science.attacks.pgd import evaluating, fgsm, pgd
+from robxfer_core.science.attacks.threat import into_ball, project, steepest
 from robxfer_core.science.models import Network
-from robxfer_core.science.noise import normal
-from robxfer_core.science.precision import autocast
-from robxfer_core.science.threat import into_ball, project, steepest
+from robxfer_core.science.support.noise import normal
+from robxfer_core.science.support.precision import autocast
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.models import Train
 
 from .state import State
 

@@ -6,15 +6,15 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attack.evaluate import correct
-from robxfer_core.science.attack.projected import evaluating, fgsm
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Run
+from robxfer_core.science.attacks.evaluate import correct
+from robxfer_core.science.attacks.pgd import evaluating, fgsm
 from robxfer_core.science.data.artifact import to_unit
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.precision import autocast
-from robxfer_core.science.run import Run
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.precision import autocast
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Attack
-from robxfer_core.spec.kinds.models import Train
 
 from .adversarial import single_step_size
 from .state import State

@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
-from robxfer_core.science.attack.evaluate import correct
-from robxfer_core.science.batches import channel_moments, epoch_batches
+from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.data.artifact import Images, load, to_unit
 from robxfer_core.science.data.augment import augment
 from robxfer_core.science.data.subset import held_out
 from robxfer_core.science.models import Network
-from robxfer_core.science.noise import image_seeds
-from robxfer_core.science.precision import same_kernels
-from robxfer_core.science.run import Input, Inputs, Run
-from robxfer_core.science.schedule import rate
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.batches import channel_moments, epoch_batches
+from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.precision import same_kernels
+from robxfer_core.science.support.schedule import rate
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Attack, ThreatModel
-from robxfer_core.spec.kinds.models import Train
 
 from . import overfitting
 from .adversarial import carries_perturbation, step

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.transfer import Features, Transfer
 from robxfer_core.science import models
-from robxfer_core.science.attack.evaluate import share
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.evaluate import share
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import load, to_unit
 from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
-from robxfer_core.science.precision import autocast
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.spec.kinds.transfer import Features, Transfer
+from robxfer_core.science.support.precision import autocast
+from robxfer_core.science.support.seeds import derive
 
 from . import result
-from .heads import Head, Images, State, Trained, train_heads
+from .checkpoint import TransferState
+from .finetune import transfer_network, with_head
+from .linear_heads import Head, Images, State, Trained, train_heads
 from .logistic import asymptote
-from .regimes import transfer_network, with_head
-from .state import TransferState
 
 BATCH = 256
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .heads import moments
+from .linear_heads import moments
 
 TOLERANCE = 1e-8
 """Converged: half the Newton decrement, which is about the loss's distance to its minimum (Boyd and Vandenberghe 2004,

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robxfer_core.science.attack.evaluate import correct, level_name, packed, share
+from robxfer_core.jobs.transfer import RobustTransfer, Transfer
+from robxfer_core.science.attacks.evaluate import correct, level_name, packed, share
 from robxfer_core.science.models import Network
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Precision, ThreatModel
-from robxfer_core.spec.kinds.transfer import RobustTransfer, Transfer
 
 RESULT_BYTES = 60 * 1024
 """Most bytes that the curves and the tuned table may fill of a result.json of 64 KiB."""

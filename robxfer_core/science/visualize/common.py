@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.science import noise
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.models import Network
-from robxfer_core.science.seeds import derive
+from robxfer_core.science.support import noise
+from robxfer_core.science.support.seeds import derive
 
 BATCH = 256
 FILES = ("visualization.npz", "visualization.png")

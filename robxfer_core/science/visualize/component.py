@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, Visualize
 from robxfer_core.science import models
-from robxfer_core.science.attack.projected import evaluating
+from robxfer_core.science.attacks.pgd import evaluating
+from robxfer_core.science.attacks.threat import steepest
 from robxfer_core.science.data.artifact import Images, load, to_unit
-from robxfer_core.science.gallery import Row, grid
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.seeds import derive
-from robxfer_core.science.threat import steepest
-from robxfer_core.spec.kinds.visualize import FEWEST, SMALLEST, TOP, Visualize
+from robxfer_core.science.support.gallery import Row, grid
+from robxfer_core.science.support.seeds import derive
 
 from .common import FILES, fake_relu, gaussian_seeds, represent
 from .measures import kinship, likeness, meaning, spectral_slope

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.visualize import Visualize
 from robxfer_core.science import models
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.matching import Match, advance, begin
 from robxfer_core.science.data.artifact import Images, load, to_unit
-from robxfer_core.science.gallery import SHOWN, Row, grid
 from robxfer_core.science.models import Network
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.science.threat import distance
-from robxfer_core.spec.kinds.visualize import Visualize
+from robxfer_core.science.support.gallery import SHOWN, Row, grid
 
 from .common import FILES, gaussian_seeds, represent
 

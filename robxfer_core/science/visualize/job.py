@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from robxfer_core.science.precision import same_kernels
-from robxfer_core.science.run import Inputs, Run
-from robxfer_core.spec.kinds.visualize import Visualize
+from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.jobs.visualize import Visualize
+from robxfer_core.science.support.precision import same_kernels
 
 from .component import component
 from .inversion import inversion

@@ -1,7 +1,7 @@
 """Which data sets can be read."""
 
 from robxfer_core.ledger import workers
-from robxfer_core.plan import Catalog
+from robxfer_core.planning.plan import Catalog
 from robxfer_core.spec.datasets import scan
 
 from .context import Context

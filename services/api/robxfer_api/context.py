@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from robxfer_core import bell
 from robxfer_core.artifacts import Store
 from robxfer_core.ledger.figures import Tally
+from robxfer_core.planning.experiment import Experiment, read_spec
 from robxfer_core.settings import Settings
-from robxfer_core.spec.experiment import Experiment, read_spec
 
 from .limits import AtOnce
 from .needs import Needs

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from robxfer_core.facts import Facts
-from robxfer_core.fit import facts_of
-from robxfer_core.plan import Catalog, Node, Plan
-from robxfer_core.spec.detectable import detectable_effect
-from robxfer_core.spec.jobs import KINDS
+from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.shapes import Facts
+from robxfer_core.planning.fit import facts_of
+from robxfer_core.planning.plan import Catalog, Node, Plan
+from robxfer_core.planning.power import detectable_effect
 
 # Before there are results, the spread is assumed: differences of accuracy vary by 2 points over seeds, and images
 # disagree about as often as two networks of 90 % accuracy whose errors mostly coincide.

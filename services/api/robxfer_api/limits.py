@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from robxfer_core.planning.experiment import MAX_BYTES
 from robxfer_core.settings import Settings
-from robxfer_core.spec.experiment import MAX_BYTES
 
 from .problems import Refused, answer
 

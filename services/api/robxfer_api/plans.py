@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Literal
 
-from robxfer_api.effects import detectable
-from robxfer_core.cost import Cost
-from robxfer_core.plan import Catalog, Node, Plan
+from robxfer_core.planning.cost import Cost
+from robxfer_core.planning.plan import Catalog, Node, Plan
 from robxfer_core.spec.wire.plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
+
+from .effects import detectable
 
 
 def group_of(node: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robxfer_core.client import Client
-from robxfer_core.spec.jobs import leaves_report
+from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
 
 from . import show

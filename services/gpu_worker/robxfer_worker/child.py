@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from robxfer_core.science.kinds import compute
-from robxfer_core.science.run import Input, Inputs, Preempted, Run
+from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.run import Input, Inputs, Preempted, Run
 from robxfer_core.science.training.distributed import Team
 
 from .ranks import lead

@@ -26,7 +26,7 @@ PRELOADED = (
     "torch._dynamo",  # which torch.optim imports at its first step, in seconds
     "robxfer_worker.child",
     "robxfer_core.science.training.train",
-    "robxfer_core.science.attack.evaluate",
+    "robxfer_core.science.attacks.evaluate",
     "robxfer_core.science.construct.perturb",
     "robxfer_core.science.transfer.job",
     "robxfer_core.science.data.read",

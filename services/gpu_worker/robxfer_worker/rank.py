@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from robxfer_worker.child import ChildRun, attempt, failure
-from robxfer_worker.ranks import DOOR, die_with
+from .child import ChildRun, attempt, failure
+from .ranks import DOOR, die_with
 
 TIMEOUT = timedelta(minutes=30)
 """For one exchange between ranks. That one has died is noticed sooner, by torchrun and by those who talk to it."""

@@ -15,9 +15,9 @@ from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish_folder
+from robxfer_core.jobs.registry import kind_of
 from robxfer_core.ledger import fenced, queue, uploads
 from robxfer_core.ledger.engine import AWAY
-from robxfer_core.spec.jobs import kind_of
 
 from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child

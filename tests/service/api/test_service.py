@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from robxfer_core.client import Client, Unreachable
+from robxfer_core.jobs.registry import KINDS
 from robxfer_core.ledger import workers
-from robxfer_core.spec.jobs import KINDS
 
 from .conftest import DIGITS
 

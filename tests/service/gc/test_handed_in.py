@@ -14,7 +14,7 @@ from robxfer_core.ledger import uploads as handed_in
 from robxfer_core.ledger.engine import now, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import uploads
-from robxfer_core.plan import Plan
+from robxfer_core.planning.plan import Plan
 from robxfer_core.spec.errors import SpecError
 
 from .place import DAY, Watched, amid

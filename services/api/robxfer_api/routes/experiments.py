@@ -13,16 +13,17 @@ from robxfer_api.catalog import catalog_of
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
 from robxfer_api.plans import plan_view
 from robxfer_api.problems import NOT_YET, Refused, wrong_query
-from robxfer_api.routes.artifacts import DAMAGE, read_whole
 from robxfer_api.stream import stream
 from robxfer_api.trail import address_of
-from robxfer_core.cost import Cost, Measured, estimate
+from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
-from robxfer_core.plan import Plan, make_plan
-from robxfer_core.spec.jobs import leaves_report
+from robxfer_core.planning.cost import Cost, Measured, estimate
+from robxfer_core.planning.plan import Plan, make_plan
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentState, ExperimentView, Submitted
 from robxfer_core.spec.wire.plan import PlanView
+
+from .artifacts import DAMAGE, read_whole
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 

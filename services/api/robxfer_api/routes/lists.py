@@ -9,10 +9,10 @@ from pydantic import BaseModel
 from robxfer_api.access import Reader
 from robxfer_api.answers import artifact_page
 from robxfer_api.context import Ctx, Cursor, Limit
+from robxfer_core.jobs.base import Job
+from robxfer_core.jobs.registry import KINDS
 from robxfer_core.ledger import workers
 from robxfer_core.spec.describe import parameters, parts
-from robxfer_core.spec.job import Job
-from robxfer_core.spec.jobs import KINDS
 from robxfer_core.spec.wire.artifacts import ArtifactView, DatasetsView
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.jobs import KindView, ParameterView

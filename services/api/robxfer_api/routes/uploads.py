@@ -13,12 +13,12 @@ from robxfer_api.limits import LARGE
 from robxfer_api.problems import wrong_query
 from robxfer_api.receive import MEDIA, PROBLEMS, Expected, receive
 from robxfer_api.trail import address_of
+from robxfer_core.jobs.base import Queue, SetName
 from robxfer_core.ledger import experiments
-from robxfer_core.plan import Catalog, Plan, make_plan
+from robxfer_core.planning.experiment import Experiment
+from robxfer_core.planning.plan import Catalog, Plan, make_plan
 from robxfer_core.spec.archs import LAYOUTS
-from robxfer_core.spec.experiment import Experiment
 from robxfer_core.spec.fields import ArchName, Seed
-from robxfer_core.spec.job import Queue, SetName
 from robxfer_core.spec.wire.experiments import Uploaded
 
 UNKNOWN = "0" * 64  # in place of the sha256 that is known once all has come

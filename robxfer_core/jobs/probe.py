@@ -1,0 +1,112 @@
+"""The kind that measures a representation on a data set without training on it: what it is good for, and how good."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from robxfer_core.spec.base import Ref
+from robxfer_core.spec.fields import Attack, Precision, Seed
+
+from .base import MADE_SETS, MODELS, SETS, Job
+
+Measure = Literal["usefulness", "cka", "leep", "logme", "knn"]
+OWN: dict[Measure, tuple[str, ...]] = {
+    "usefulness": (
+        "model", "dataset", "also", "split", "norm", "eps", "attack", "components", "max_images", "seed", "precision",
+    ),
+    "cka": ("model", "other", "dataset", "split", "batch_size", "max_images", "seed", "precision"),
+    "leep": ("model", "dataset", "split", "max_images", "precision"),
+    "logme": ("features",),
+    "knn": ("features", "k", "metric"),
+}  # fmt: skip
+"""The fields that each measure takes beside `measure`."""
+REFERENCES = ("model", "other", "dataset", "features")
+NEEDED: dict[Measure, tuple[str, ...]] = {
+    measure: tuple(name for name in REFERENCES if name in own) for measure, own in OWN.items()
+}
+"""The references that a measure cannot do without."""
+MOST = 50
+"""Data sets times eps of one usefulness: its result.json has a part and a row for each."""
+
+
+class Probe(Job):
+    """One measure of a representation: usefulness of its components (the paper's section 3, Ilyas et al. 2019), linear
+    CKA with another model's, LEEP, LogME, or the accuracy of nearest neighbours.
+
+    `usefulness` leaves usefulness.parquet beside its result (a row for each data set, component, class and
+    eps, with rho, gamma, their ratio and intervals) and figure_usefulness.png and .svg. `usefulness` takes `model`,
+    `dataset`, `also`, `split`, `norm`, `eps`, `attack`, `components`, `max_images`, `seed`, `precision`; `cka` takes
+    `model`, `other`, `dataset`, `split`, `batch_size`, `max_images`, `seed`, `precision`; `leep` takes `model`,
+    `dataset`, `split`, `max_images`, `precision`; `logme` takes `features`; `knn` takes `features`, `k`, `metric`.
+    """
+
+    RECIPE = 2
+    ARTIFACT = "result"
+    TAKES = {
+        "model": MODELS,
+        "other": MODELS,
+        "dataset": SETS + MADE_SETS,
+        "also": SETS + MADE_SETS,
+        "features": ("features",),
+    }
+
+    kind: Literal["probe"] = "probe"
+    measure: Measure
+    """usefulness: rho = E[y f] and gamma = E[inf y f(x + delta)] of every component and class (Ilyas et al.
+    2019, section 2); cka: linear, minibatch, with the unbiased HSIC (Nguyen et al. 2021); leep: Nguyen et al. 2020;
+    logme: You et al. 2021, exact for fewer images than components too; knn: a vote of the nearest training images."""
+    model: Ref | None = None
+    """The network (usefulness, cka, leep)."""
+    other: Ref | None = None
+    """The network that it is compared with (cka)."""
+    dataset: Ref | None = None
+    """The images (usefulness, cka, leep). For usefulness the set D, on which features are standardised and signed."""
+    also: list[Ref] = Field(default=[], max_length=10)
+    """Further sets, of the same classes, on which the very same features are measured: D_robust, D_antirobust, controls
+    (usefulness; the paper's section 3)."""
+    features: Ref | None = None
+    """Stored representations of both splits (logme reads the training split; knn both)."""
+    split: Literal["train", "test"] | None = None
+    """Which images (usefulness, cka: the test split if left out; leep: the training split). A `robustify_dataset` has
+    made its training split alone."""
+    norm: Literal["l2", "linf"] = "l2"
+    """Of the perturbations (usefulness)."""
+    eps: list[Annotated[float, Field(gt=0, le=1000)]] = Field(default=[0.25, 0.5], min_length=1, max_length=10)
+    """Radii at which gamma is measured, in pixel units (usefulness). Ilyas et al. 2019 take l2 .5 on CIFAR-10."""
+    attack: Attack = Attack(steps=20, random_start=False)
+    """PGD on y f, from the best point of the next smaller eps (usefulness). Further restarts begin at random."""
+    components: int | None = Field(default=None, ge=1, le=100_000)
+    """Measure this many components, drawn by the seed; left out: all (usefulness)."""
+    max_images: int = Field(default=1000, ge=4, le=1_000_000)
+    """Most images of a set that are measured, a stratified draw (usefulness, which keeps at least as many for the
+    standardisation; cka; leep)."""
+    batch_size: int = Field(default=256, ge=4, le=4096)
+    """Images of a minibatch, over which the unbiased HSIC is averaged (cka). Nguyen et al. 2021 take 256. Memory grows
+    with its square."""
+    k: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default=[1, 5, 20], min_length=1, max_length=10)
+    """Numbers of neighbours that vote (knn)."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """How near two representations are (knn)."""
+    seed: Seed = 0
+    """Draws components, images, batches and random starts (usefulness, cka)."""
+    precision: Precision = "fp32"
+    """bf16: under autocast (usefulness, cka, leep)."""
+
+    @model_validator(mode="after")
+    def _fields_of_its_measure(self) -> "Probe":
+        own = OWN[self.measure]
+        if alien := sorted(self.model_fields_set - {"kind", "run", "measure", *own}):
+            raise ValueError(f"{', '.join(alien)} with measure {self.measure}, which takes {', '.join(own)}")
+        if lacking := [name for name in NEEDED[self.measure] if getattr(self, name) is None]:
+            raise ValueError(f"measure {self.measure} without {', '.join(lacking)}; takes {', '.join(own)}")
+        if len(set(self.eps)) != len(self.eps) or len(set(self.k)) != len(self.k):
+            raise ValueError("the same eps or k twice; takes different ones")
+        if self.measure == "usefulness" and (parts := (1 + len(self.also)) * len(self.eps)) > MOST:
+            got = f"{1 + len(self.also)} data sets at {len(self.eps)} eps are {parts} parts of a result"
+            raise ValueError(f"{got}; takes at most {MOST}, in several jobs more")
+        return self
+
+    def params(self) -> dict[str, Any]:
+        """The measure and what it takes: a field of another measure is in no key."""
+        every = super().params()
+        return {name: every[name] for name in ("measure", *OWN[self.measure])}

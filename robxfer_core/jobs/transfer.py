@@ -1,0 +1,205 @@
+"""Kinds that take a representation to a new task."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from robxfer_core.spec.base import Ref, Strict
+from robxfer_core.spec.fields import Attack, Precision, Schedule, Seed
+
+from .base import MADE_SETS, MODELS, SETS, Job
+
+
+class Features(Job):
+    """The representation R(x) of every image of a data set, both splits, by one model."""
+
+    ARTIFACT = "features"
+    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS}
+
+    kind: Literal["features"] = "features"
+    model: Ref
+    """The network."""
+    dataset: Ref
+    """The images, both splits."""
+    precision: Precision = "fp32"
+    """bf16: under autocast."""
+
+
+Rate = Annotated[float, Field(gt=0, le=100)]
+Decay = Annotated[float, Field(ge=0, le=10)]
+
+
+class Heads(Strict):
+    """How linear heads are trained on a representation.
+
+    Defaults: SGD momentum .9, weight decay 5e-4, batch 64, x0.1 every third (Salman et al. 2020, appendix).
+    """
+
+    epochs: int = Field(default=60, ge=1, le=10_000)
+    """Passes over the training images."""
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    """Images of one step."""
+    lr: float = Field(default=0.01, gt=0, le=100)
+    """The curve's learning rate and weight decay: one of each for the whole family."""
+    weight_decay: float = Field(default=5e-4, ge=0, le=10)
+    """As `lr`: one for the whole family."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of SGD."""
+    schedule: Schedule = Schedule(kind="step", milestones=[1 / 3, 2 / 3])
+    """The learning rate over the epochs."""
+    sizes: list[Annotated[int, Field(ge=2)]] = Field(default=[], max_length=10)
+    """Also train on nested stratified subsets of this many training images; the whole split is always trained on."""
+    tune_lr: list[Rate] = Field(default=[0.001, 0.01, 0.1], max_length=20)
+    """Learning rates of the tuned table; [] leaves it out."""
+    tune_weight_decay: list[Decay] = Field(default=[0.0, 5e-4], min_length=1, max_length=20)
+    """Weight decays of the tuned table: every pair is trained and the best on the validation split is reported."""
+    validation: float = Field(default=0.2, gt=0, le=0.5)
+    """Fraction of the training images, stratified, held out to choose the tuned head (never used for the curve)."""
+
+
+class FineTuning(Heads):
+    """How a network is trained on the new task where it is run every epoch: `Heads` with the field's defaults for that.
+
+    Defaults: 150 epochs, lr .01 or .001, chosen on a validation split here (Salman et al. 2020, appendix).
+    """
+
+    epochs: int = Field(default=150, ge=1, le=10_000)
+    """Passes over the training images."""
+    tune_lr: list[Rate] = Field(default=[0.001, 0.01], max_length=20)
+    """Learning rates of the tuned table, each a training of its own; [] leaves the table out."""
+    tune_weight_decay: list[Decay] = Field(default=[5e-4], min_length=1, max_length=20)
+    """Weight decays of the tuned table."""
+
+
+class RobustTransfer(Strict):
+    """Robust accuracy after transfer: PGD on the whole network, the new head on the backbone."""
+
+    norm: Literal["l2", "linf"] = "l2"
+    """Of the threat models."""
+    eps: list[Annotated[float, Field(ge=0, le=1000)]] = Field(min_length=1, max_length=10)
+    """Radii of the threat models, in pixels of the stored image; 0 is the clean accuracy on the same images."""
+    max_images: int = Field(default=500, ge=1)
+    """Attack the first this many test images."""
+    attack: Attack = Attack(steps=20)
+    """PGD, untargeted."""
+
+
+Regime = Literal["fixed_feature", "full_network"]
+Preset = Literal["clean", "salman2020"]
+
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "clean": {},
+    "salman2020": {
+        "normalise": False,
+        "frozen_batch_norm": "train",
+        "random_resized_crop": True,
+        "flip": True,
+        "center_crop": True,
+    },
+}
+"""What each preset says of the parameters that a job leaves out; `clean` is the defaults."""
+BY_BACKBONE = tuple(name for settings in PRESETS.values() for name in settings)
+"""Parameters of how images reach a backbone that is run every epoch."""
+
+
+class Transfer(Heads, Job):
+    """Transfer of a representation to a new task (the paper's section 2): y = W R(x) + b is learnt there.
+
+    Two ways to ask: with `features`, linear heads on stored R(x), all of them trained together; with `model` and
+    `dataset`, the backbone is run every epoch, which full-network transfer, unfrozen blocks, crops and the preset
+    `salman2020` need. What is left out is then as in `FineTuning`.
+    """
+
+    ARTIFACT = "result"
+    RECIPE = 2
+    TAKES = {
+        "features": ("features",),
+        "clean": ("features",),
+        "model": MODELS,
+        "dataset": SETS + MADE_SETS,
+        "clean_dataset": SETS,
+    }
+
+    kind: Literal["transfer"] = "transfer"
+    regime: Regime = "fixed_feature"
+    """fixed_feature: the body stays as it is, the head alone is trained (logistic regression on R(x)); full_network:
+    all of it is trained, from the source's weights (Salman et al. 2020, section 2)."""
+    unfrozen_blocks: int = Field(default=0, ge=0, le=1000)
+    """With fixed_feature: also train the body's last this many blocks. A block is a residual block (of `cnn`: a
+    convolution with its batch norm), counted over all stages; the stem is none. Batch norm of what is trained uses and
+    gathers the batch's moments; the rest is frozen."""
+    features: Ref | None = None
+    """The representation that heads are trained on, where it need not be computed again every epoch."""
+    clean: Ref | None = None
+    """Of a constructed set: R(x) of the set it was made from, by the same model. Its test split, with its own labels,
+    is measured beside."""
+    images_per_class: int | None = Field(default=None, ge=2, le=100_000)
+    """Few-shot: learn from, and tune on, at most this many training images of each class, drawn by `seed` (a smaller
+    draw is inside a larger one). Left out: all of them."""
+    model: Ref | None = None
+    """The source network, in place of `features`; beside them only for `robust`."""
+    dataset: Ref | None = None
+    """The new task's images; beside `features` only for `robust`."""
+    clean_dataset: Ref | None = None
+    """As `clean`, where the backbone is run: the images that a constructed set was made from."""
+    preset: Preset | None = None
+    """What the next five parameters are where they are left out. `clean`, the default: images normalised as in the
+    source, the frozen part in eval mode, no crops. `salman2020`: what was run in Salman et al. 2020 (code of
+    robust-models-transfer and the robustness library): unnormalised images, the frozen body in train mode (so that its
+    batch norm uses the batch's moments and its statistics drift), random crops and flips, tested on the centre."""
+    normalise: bool = True
+    """Whether images are normalised by the source's mean and deviation; false: the body gets pixels in [0,1]."""
+    frozen_batch_norm: Literal["eval", "train"] = "eval"
+    """Mode of the frozen part's batch norm while the rest is trained."""
+    random_resized_crop: bool = False
+    """Train on random windows of 8 to 100 % of the area and aspect 3/4 to 4/3, resized to the network's input
+    (torchvision's RandomResizedCrop, bilinear)."""
+    flip: bool = False
+    """Mirror training images left-right with probability one half."""
+    center_crop: bool = False
+    """Test on the middle 7/8 of the side (Resize 256, CenterCrop 224)."""
+    precision: Precision = "fp32"
+    """bf16: the network is run under autocast; weights stay fp32."""
+    robust: RobustTransfer | None = None
+    """Also measure robust accuracy, of the raw head (the network) on the whole training split after its last epoch."""
+    seed: Seed = 0
+    """Drives the subset, the head's start, the order of batches, crops, and the attacks' starts."""
+
+    @property
+    def on_features(self) -> bool:
+        """Whether heads are trained on stored features."""
+        return self.features is not None
+
+    def params(self) -> dict[str, Any]:
+        """The preset is no parameter of its own: it has set others."""
+        return self.model_dump(mode="json", exclude={"run", "kind", "preset"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        filled = next((dict(settings) for name, settings in PRESETS.items() if name == given.get("preset")), {})
+        if given.get("features") is None:
+            filled |= {name: FineTuning.model_fields[name].default for name in FineTuning.__annotations__}
+        return filled | given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.on_features:
+            by_backbone = ("regime", "unfrozen_blocks", *BY_BACKBONE)
+            asked = [name for name in by_backbone if getattr(self, name) != type(self).model_fields[name].default]
+            if asked:
+                runs = f"{', '.join(asked)} {'run' if len(asked) > 1 else 'runs'} the network every epoch"
+                raise ValueError(f"`model` and `dataset` in place of `features`, since {runs}")
+            if self.clean_dataset is not None:
+                raise ValueError("`clean` beside `features`; `clean_dataset` goes with `model` and `dataset`")
+            if (self.robust is None) != (self.model is None) or (self.robust is None) != (self.dataset is None):
+                raise ValueError("beside `features`, `model` and `dataset` exactly where `robust` is asked for")
+        elif self.model is None or self.dataset is None:
+            raise ValueError("`features`, or both `model` and `dataset`")
+        elif self.clean is not None:
+            raise ValueError("`clean_dataset` beside `model` and `dataset`; `clean` goes with `features`")
+        if self.regime == "full_network" and self.unfrozen_blocks:
+            raise ValueError("`unfrozen_blocks` with regime fixed_feature; full_network trains every block")
+        return self

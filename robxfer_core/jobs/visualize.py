@@ -1,0 +1,120 @@
+"""Kinds that look at what a representation has learnt: images made for it, by gradient steps on their pixels."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from robxfer_core.spec.base import Ref, Refs, Strict
+from robxfer_core.spec.fields import Seed
+
+from .base import MADE_SETS, MODELS, REPORT, SETS, Job
+
+TOP = 9
+"""Real images that stand for a component: those on which it is largest (the paper's section 4.1)."""
+FEWEST = 2 * TOP
+"""Test images that component mode takes at the least: the top ones, and as many to tell them from."""
+SMALLEST = 8
+"""Side of the images that component mode takes at the least: a smaller spectrum has no slope."""
+ONLY = {"component": ("judge", "components", "count"), "inversion": ("images", "start")}
+"""Parameters of one mode alone."""
+COUNT, IMAGES = 8, 8
+
+
+class Visualize(Job):
+    """Images made for a representation R: what drives one of its components up, or what it takes for a given image.
+
+    Mode `component` (the paper's section 4.1, figure 1): x_vis = argmax over delta of R(x0 + delta)_i from a Gaussian
+    seed x0, with two numbers beside the picture: how smooth it is, and whether an independent network, the judge,
+    places it nearer the component's top-9 real images than the other ones. Mode `inversion` (section 3): an image with
+    a target image's representation, from noise or from another image, with the distances reached. Steps are l2, of
+    fixed length, and pixels are clamped to [0,1] after each (method: Engstrom et al. 2019, their notebooks).
+    """
+
+    ARTIFACT = "result"
+    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS, "judge": MODELS}
+
+    kind: Literal["visualize"] = "visualize"
+    mode: Literal["component", "inversion"]
+    """component: maximise components of the representation; inversion: match the representations of images."""
+    model: Ref
+    """The network that is visualised."""
+    dataset: Ref
+    """Its test split gives the real images: top-9 images of components, targets of inversions."""
+    steps: int | None = Field(default=None, ge=1, le=100_000)
+    """Gradient steps. Left out: 200 for components (Engstrom et al. 2019, notebooks), 1000 for inversions (Ilyas et
+    al. 2019, appendix C)."""
+    step_size: float | None = Field(default=None, gt=0, le=1000)
+    """l2 length of a step, in pixel units. Left out: side / 224, that is 1 at 224 pixels (Engstrom et al. 2019) and
+    1/7 at 32, since l2 lengths scale with the side."""
+    seed: Seed = 0
+    """Draws the components and the noise that images start from."""
+    judge: Ref | None = None
+    """Mode component, where it is required: a network other than the model, which says what the picture shows."""
+    components: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1, max_length=256)
+    """Mode component: these components of the representation, from 0, in this order."""
+    count: int | None = Field(default=None, ge=1, le=256)
+    """Mode component, in place of `components`: the first so many of an order drawn by the seed. Left out: 8."""
+    images: int | None = Field(default=None, ge=1, le=256)
+    """Mode inversion: the first so many test images (the order is that of the data set's shards) are targets. Left
+    out: 8."""
+    start: Literal["noise", "image"] | None = None
+    """Mode inversion: noise: .5 + N(0, 1/20^2) in each pixel (Engstrom et al. 2019); image: another test image, of
+    another class. Left out: noise."""
+
+    @model_validator(mode="after")
+    def _of_one_mode(self) -> Self:
+        for mode, names in ONLY.items():
+            given = [name for name in names if getattr(self, name) is not None]
+            if mode != self.mode and given:
+                raise ValueError(f"{', '.join(given)} with mode {mode} only, and this is mode {self.mode}")
+        if self.mode == "component" and self.judge is None:
+            raise ValueError("a judge (a network other than the model) with mode component")
+        if self.components is not None:
+            if self.count is not None:
+                raise ValueError("components or count, not both")
+            if len(set(self.components)) != len(self.components):
+                raise ValueError(f"components without repetition, not {self.components}")
+        return self
+
+    @property
+    def gradient_steps(self) -> int:
+        """`steps`, or the mode's default."""
+        return self.steps or (200 if self.mode == "component" else 1000)
+
+    @property
+    def made(self) -> int:
+        """How many images are made."""
+        if self.mode == "inversion":
+            return self.images or IMAGES
+        return self.count or COUNT if self.components is None else len(self.components)
+
+    def step(self, side: int) -> float:
+        """The step size on images of this side."""
+        return self.step_size if self.step_size is not None else side / 224
+
+
+class Pictured(Strict):
+    """One architecture of a report on components."""
+
+    label: str = Field(min_length=1, max_length=40)
+    """What the report calls it."""
+    visualizations: Refs = Field(min_length=1)
+    """Pictures of every network of the family, mode component."""
+    sources: Refs
+    """Evaluations of the same networks at every level of the family."""
+
+
+class ComponentVisualizationReport(Job):
+    """Pictures, measures and trends of a study of components, from its jobs."""
+
+    ARTIFACT = REPORT
+    GATHERS = True
+    TAKES = {"visualizations": ("visualize",), "sources": ("evaluate",)}
+
+    kind: Literal["component_visualization_report"] = "component_visualization_report"
+    title: str = Field(min_length=1, max_length=120)
+    """Of the report."""
+    architectures: list[Pictured] = Field(min_length=1, max_length=10)
+    """The families."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of each interval, and 1 - this the level of the trend tests."""

@@ -1,0 +1,54 @@
+"""The report of the study `which_eps`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from robxfer_core.spec.base import Refs, Strict
+
+from .base import REPORT, SETS, Job
+from .models import Training
+from .transfer import Heads
+
+Usual = Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Field(max_length=10)]
+
+
+class Amount(Strict):
+    """How much of the target's training split heads learn from, with the heads that did."""
+
+    images_per_class: int | None = Field(default=None, ge=2, le=100_000)
+    """Few-shot: at most this many images of each class; left out: all of them."""
+    transfers: Refs = Field(min_length=1)
+    """Heads on the representation of every model of the family, and of random networks where there are some."""
+
+
+class WhichEpsReport(Job):
+    """Which robustness level of a family to use for a target, with a confidence set, from the results of a study.
+
+    The level is chosen by accuracy on validation images. The confidence set is that of multiple comparisons with the
+    best (Hsu 1981) on the test images: it holds the level whose expected test accuracy is best.
+    """
+
+    RECIPE = 2
+    ARTIFACT = REPORT
+    GATHERS = True
+    RESULTS_ALONE = True
+    TAKES = {"transfers": ("transfer",), "source_data": SETS}
+
+    kind: Literal["which_eps_report"] = "which_eps_report"
+    title: str = Field(min_length=1, max_length=120)
+    """Of the report."""
+    target: str = Field(min_length=1, max_length=80)
+    """The data set, as the report calls it."""
+    amounts: list[Amount] = Field(min_length=1, max_length=6)
+    """The whole training split, and few-shot draws from it."""
+    usual: Usual = [0.0, 3.0]
+    """Levels that are usually taken without asking; what those of the family lose to the chosen one is reported."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the set and of the intervals."""
+    training: Training | None = None
+    """How the family was trained, to count what that cost; none where others trained it."""
+    heads: Heads = Heads()
+    """How the heads were trained, to count what that cost."""
+    source_data: Refs = []
+    """What the family was trained on, to count what that cost."""

@@ -1,0 +1,171 @@
+"""Adversarial examples: the strongest point that projected gradient ascent meets inside a threat model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robxfer_core.science.support.noise import drawn_seeds
+
+from .threat import ThreatModel, draw, project, steepest
+
+BOX_TOLERANCE = 1e-6
+"""Float error by which inputs may leave [0,1] before it is taken for a mistake of scale."""
+
+
+@contextmanager
+def evaluating(model: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Eval mode within; after it each module has its own mode back, whatever happened. Plain functions are left be."""
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
+    try:
+        if isinstance(model, nn.Module):
+            model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+class Best(NamedTuple):
+    """Each sample's strongest iterate so far."""
+
+    x: Tensor
+    success: Tensor
+    """bool [N]: misclassified, or, targeted, classified as the target."""
+    objective: Tensor
+    """float [N]: what is climbed: the cross-entropy, or, targeted, minus that of the target."""
+    broken: Tensor
+    """bool [N]: an iterate's objective was NaN."""
+
+    def or_better(self, x: Tensor, success: Tensor, objective: Tensor) -> "Best":
+        """Success beats failure, then the objective decides; of equals the earlier stays."""
+        better = (success & ~self.success) | ((success == self.success) & (objective > self.objective))
+        return Best(
+            torch.where(better.view(-1, *[1] * (x.dim() - 1)), x, self.x),
+            self.success | success,
+            torch.where(better, objective, self.objective),
+            self.broken | objective.isnan(),
+        )
+
+    @classmethod
+    def none(cls, x: Tensor) -> "Best":
+        """Of no iterate yet: any is better."""
+        false = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return cls(x, false, torch.full((len(x),), -torch.inf, device=x.device), false)
+
+    def checked(self) -> "Best":
+        """Itself. Waits for the device; raises FloatingPointError, naming the samples, where an objective was NaN."""
+        if self.broken.any():
+            samples = self.broken.nonzero().flatten().tolist()
+            raise FloatingPointError(
+                f"the model gives NaN for {len(samples)} of {len(self.x)} samples of a batch: {samples[:20]}"
+            )
+        return self
+
+
+def pgd(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    steps: int = 20,
+    step_size: float = 0.1,
+    targeted: bool = False,
+    random_start: bool = False,
+    restarts: int = 1,
+    generator: torch.Generator | None = None,
+    *,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """Projected gradient ascent on the cross-entropy (Madry et al. 2018): each sample's best iterate.
+
+    model       maps images [N, C, H, W] in [0,1] to logits [N, K]; run in eval mode, left as it was, without gradients
+    x, y        images in [0,1]; int64 [N], the classes to leave or, if `targeted`, to reach
+    steps       gradient steps; the start and the point after the last step count as iterates too
+    step_size   length of a step in the threat's norm, in pixel units
+    random_start  begin uniformly in the ball (then clamped to the box) instead of at x
+    restarts    runs, of which a sample keeps its best iterate; all after the first begin at random
+    generator   gives each image one seed, which alone decides its noise: one CPU generator carried through a data set
+                in order gives the same image the same noise whatever the batch size. None: torch's global generator
+    seeds       int64 [N], the images' seeds themselves (`noise.image_seeds`), in place of a generator
+
+    Returns images of x's shape, in the ball and in [0,1]; x itself where eps is 0. Of the iterates those that succeed
+    beat those that fail, then the larger loss decides (targeted: the smaller loss at the target). Raises ValueError
+    for images that are not floats in [0,1] or labels that do not match them, FloatingPointError, naming the samples,
+    where the model gives NaN. The device is waited for once before and once after the steps, never between them.
+    """
+    x = checked_batch(x, y)
+    if threat.eps == 0 or len(x) == 0:
+        return x
+    if seeds is None and (random_start or restarts > 1):
+        seeds = drawn_seeds(generator, len(x), x.device)
+
+    def judge(images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(images).float()
+        loss = F.cross_entropy(logits, y, reduction="none")
+        hit = logits.detach().argmax(1) == y
+        return (hit, -loss) if targeted else (~hit, loss)
+
+    best = Best.none(x)
+    with evaluating(model):
+        for restart in range(restarts):
+            moved = x
+            if seeds is not None and (random_start or restart > 0):
+                moved = project(threat, x + draw(threat, x, seeds, restart), x)
+            for _ in range(steps):
+                with torch.enable_grad():
+                    leaf = moved.detach().requires_grad_()
+                    success, objective = judge(leaf)
+                    # Summed, not averaged: a sample's gradient must not depend on the batch it is in.
+                    (gradient,) = torch.autograd.grad(objective.sum(), leaf)
+                best = best.or_better(moved, success, objective.detach())
+                moved = project(threat, moved + step_size * steepest(threat.norm, gradient), x)
+            with torch.no_grad():
+                best = best.or_better(moved, *judge(moved))
+    return best.checked().x
+
+
+def fgsm(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    threat: ThreatModel,
+    step_size: float,
+    *,
+    seeds: Tensor | None = None,
+) -> Tensor:
+    """One step up the cross-entropy (Goodfellow et al. 2015), its end whatever it is: as single-step training does it.
+
+    Begins at x or, with `seeds` (int64 [N]), uniformly in the ball (Wong et al. 2020). The model is run once, in eval
+    mode; the device is not waited for. Images are floats in [0,1], as those returned, which lie in the ball too.
+    """
+    if len(x) == 0:
+        return x
+    start = x if seeds is None else project(threat, x + draw(threat, x, seeds), x)
+    with evaluating(model), torch.enable_grad():
+        leaf = start.detach().requires_grad_()
+        loss = F.cross_entropy(model(leaf).float(), y, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    return project(threat, start + step_size * steepest(threat.norm, gradient), x)
+
+
+def checked_batch(x: Tensor, y: Tensor) -> Tensor:
+    """The images as `checked_images` gives them, beside labels that fit them."""
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise ValueError(f"labels must be int64 of shape {tuple(x.shape[:1])}, got {y.dtype} of shape {tuple(y.shape)}")
+    return checked_images(x)
+
+
+def checked_images(x: Tensor) -> Tensor:
+    """The images, detached and clamped to [0,1] where float error took them out of it. Raises ValueError for others."""
+    if not x.is_floating_point():
+        raise ValueError(f"images must be floats in [0,1], got {x.dtype}")
+    x = x.detach()
+    if x.numel():
+        low, high = (float(bound) for bound in torch.stack(x.aminmax()).tolist())
+        if not (low >= -BOX_TOLERANCE and high <= 1 + BOX_TOLERANCE):
+            raise ValueError(f"images must lie in [0,1], got values from {low:g} to {high:g}")
+    return x.clamp(0, 1)

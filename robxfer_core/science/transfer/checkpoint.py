@@ -1,0 +1,48 @@
+"""What an interrupted `transfer` goes on from, and its way to disk and back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .linear_heads import Group, State, Trained
+
+FILE = "transfer_state.pt"
+
+
+@dataclass
+class TransferState:
+    """The three trainings of heads, each as far as it is, and the asymptotes found. No random state: seeds follow."""
+
+    curves: State = field(default_factory=State)
+    candidates: State = field(default_factory=State)
+    best: State = field(default_factory=State)
+    asymptote: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """As in result.json, for raw and for standardised features."""
+    attacked: list[Tensor] = field(default_factory=list)
+    """Outcomes of the attacks on the network with its new head, for each eps measured."""
+
+    def save(self, folder: Path) -> None:
+        """Leave the state in a folder."""
+        held = {name: _held(getattr(self, name)) for name in ("curves", "candidates", "best")}
+        torch.save({**held, "asymptote": self.asymptote, "attacked": self.attacked}, folder / FILE)
+
+    @classmethod
+    def restore(cls, folder: Path, device: str) -> "TransferState":
+        """The state that `save` left, the heads in training on the device."""
+        held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        curves, candidates, best = (_state(held[name], device) for name in ("curves", "candidates", "best"))
+        return cls(curves, candidates, best, held["asymptote"], held["attacked"])
+
+
+def _held(state: State) -> dict[str, Any]:
+    done = [[vars(trained) for trained in group] for group in state.done]
+    return {"done": done, "group": vars(state.group) if state.group else None}
+
+
+def _state(held: dict[str, Any], device: str) -> State:
+    done = [[Trained(**trained) for trained in group] for group in held["done"]]
+    group = Group(**held["group"]) if held["group"] else None
+    return State(done, group.to(device) if group else None)
