@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from robxfer_core.plan import Node, make_plan
+from robxfer_core.jobs.registry import KINDS
+from robxfer_core.planning.experiment import read_spec
+from robxfer_core.planning.plan import Node, make_plan
 from robxfer_core.spec.base import digest
-from robxfer_core.spec.experiment import read_spec
-from robxfer_core.spec.jobs import KINDS
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_name("keys.json")

@@ -53,7 +53,8 @@ def test_cost_is_that_of_the_size_computed_on() -> None:
 
 def test_without_torch() -> None:
     code = (
-        "import sys; from robxfer_core.spec import archs, datasets; from robxfer_core.jobs import compute, run; from robxfer_core.science.support import seeds;"
+        "import sys; from robxfer_core.spec import archs, datasets; from robxfer_core.jobs import compute, run;"
+        "from robxfer_core.science.support import seeds;"
         "sys.exit(any(name in sys.modules for name in ('torch', 'torchvision', 'numpy', 'PIL')))"
     )
     assert run([sys.executable, "-c", code], check=False).returncode == 0
