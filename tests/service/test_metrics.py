@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from robxfer_api.figures import UNSERVED, exposition
+from robxfer_api.metrics import UNSERVED, exposition
 from robxfer_core.ledger import experiments, fenced, figures, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import attempts, jobs

@@ -10,10 +10,10 @@ import pytest
 import typer
 from rich.console import Console
 
-from robxfer_cli import show, stack
-from robxfer_cli.attach import Target, service
-from robxfer_cli.follow import _Board
+from robxfer_cli import stack, tables
+from robxfer_cli.connection import Target, service
 from robxfer_cli.main import app, main
+from robxfer_cli.progress import _Board
 from robxfer_core import __version__
 from robxfer_core.client import Unreachable
 from robxfer_core.spec.wire.experiments import ExperimentView
@@ -163,5 +163,5 @@ def test_failures_say_why_and_how_many_more() -> None:
         queue="cpu", deadline_s=1.0, created_at=0.0,
     )  # fmt: skip
     out = io.StringIO()
-    show.failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
+    tables.failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
     assert f"{NAME}: failed: the process ended\n  last [b] line\nand 2 more that failed\n" in out.getvalue()

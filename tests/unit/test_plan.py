@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from robxfer_api.effects import detectable
+from robxfer_api.power import detectable
 from robxfer_core.jobs.models import Train
 from robxfer_core.planning.cost import Measured, estimate
 from robxfer_core.planning.experiment import read_spec

@@ -15,10 +15,10 @@ from robxfer_core.ledger.figures import Tally
 from robxfer_core.planning.experiment import Experiment, read_spec
 from robxfer_core.settings import Settings
 
-from .limits import AtOnce
-from .needs import Needs
-from .problems import Refused
-from .stream import Fan
+from .errors import Refused
+from .events import Fan
+from .rate_limit import AtOnce
+from .readiness import Needs
 
 AT_ONCE = 16  # uploads that one process takes at the same time: each holds a thread
 UPLOADS, STREAMS = 4, 200  # of one caller

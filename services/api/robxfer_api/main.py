@@ -15,14 +15,14 @@ from robxfer_core.artifacts import open_store
 from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
 
+from .audit import RequestLog
 from .context import Context
-from .gate import Gate
-from .limits import BodyLimit
+from .errors import handle_problems
+from .events import Fan
+from .middleware import Gate
 from .openapi import complete_openapi
-from .problems import handle_problems
+from .rate_limit import BodyLimit
 from .routes import ALL
-from .stream import Fan
-from .trail import RequestLog
 
 HERE = Path(__file__).parent
 

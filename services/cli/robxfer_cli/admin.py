@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .common import UNREACHABLE, WRONG
+from .options import UNREACHABLE, WRONG
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

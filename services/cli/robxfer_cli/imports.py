@@ -14,9 +14,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from robxfer_core.client import Client, UploadError
 from robxfer_core.spec.wire.experiments import Uploaded
 
-from .attach import Target, service
-from .common import FAILED, HERE, WRONG, DataDir, Json, Server, Token, console, errors
-from .follow import follow
+from .connection import Target, service
+from .options import FAILED, HERE, WRONG, DataDir, Json, Server, Token, console, errors
+from .progress import follow
 
 app = typer.Typer()
 Channels = Annotated[str | None, typer.Option(metavar="R,G,B", help="a channel, in [0,1] pixels")]

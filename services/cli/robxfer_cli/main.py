@@ -19,10 +19,10 @@ from robxfer_core import __version__
 from robxfer_core.client import ApiError, Client, DownloadError, Unreachable
 from robxfer_core.spec.wire.experiments import ExperimentView
 
-from . import admin, imports, operate, outcome, retention, show, stack
-from .attach import Need, NothingRuns, Target, service
-from .common import FAILED, HERE, UNREACHABLE, WRONG, DataDir, Json, Server, Token, console, errors
-from .follow import follow
+from . import admin, deployment, gc, imports, results, stack, tables
+from .connection import Need, NothingRuns, Target, service
+from .options import FAILED, HERE, UNREACHABLE, WRONG, DataDir, Json, Server, Token, console, errors
+from .progress import follow
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,13 +63,13 @@ def run(
     with _service(server, token, data_dir, "worker") as client:
         submitted = client.submit(body, _media(spec))
         ended = _follow(client, submitted.id, json)
-        found = outcome.download(client, ended, out) if ended.state == "done" else {}
+        found = results.download(client, ended, out) if ended.state == "done" else {}
     files = [file for each in found.values() for file in each]
     if json:
         _print({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
     else:
-        outcome.tell(found, console)
-        show.written(files, console)
+        results.tell(found, console)
+        tables.written(files, console)
     _exit(ended)
 
 
@@ -79,7 +79,7 @@ def plan(spec: Path, server: Server = None, token: Token = None, data_dir: DataD
     body = _read(spec)
     with _service(server, token, data_dir, "api") as client:
         view = client.plan(body, _media(spec))
-    _print(view) if json else show.plan(view, console)
+    _print(view) if json else tables.plan(view, console)
 
 
 @app.command()
@@ -102,7 +102,7 @@ def watch(id: str, server: Server = None, token: Token = None, data_dir: DataDir
     """Follow an experiment to its end."""
     with _service(server, token, data_dir, "worker") as client:
         ended = _follow(client, id, json)
-    _print(ended) if json else show.experiment(ended, console)
+    _print(ended) if json else tables.experiment(ended, console)
     _exit(ended)
 
 
@@ -116,7 +116,7 @@ def list_(
     """List experiments, newest first."""
     with _service(server, token, data_dir, "api") as client:
         page = client.list(state=state, name=name, label=label, limit=limit, cursor=cursor)
-    _print(page) if json else show.experiments(page, console)
+    _print(page) if json else tables.experiments(page, console)
 
 
 @app.command("show")
@@ -125,12 +125,12 @@ def show_(id: str, server: Server = None, token: Token = None, data_dir: DataDir
     with _service(server, token, data_dir, "api") as client:
         view = client.get(id)
         failed = [node for node in view.nodes if node.state == "failed"]
-        jobs = {} if json else {node.name: client.job(node.job_id) for node in failed[: show.FAILURES]}
+        jobs = {} if json else {node.name: client.job(node.job_id) for node in failed[: tables.FAILURES]}
     if json:
         _print(view)
     else:
-        show.experiment(view, console)
-        show.failures(jobs, len(failed), console)
+        tables.experiment(view, console)
+        tables.failures(jobs, len(failed), console)
 
 
 @app.command()
@@ -153,7 +153,7 @@ def pull(
     _make(dest)
     with _service(server, token, data_dir, "api") as client:
         files = client.download(artifact, dest)
-    _print([str(file) for file in files]) if json else show.written(list(files), console)
+    _print([str(file) for file in files]) if json else tables.written(list(files), console)
 
 
 @app.command()
@@ -191,10 +191,10 @@ def up(port: Annotated[int, typer.Option(help="0: a free one")] = 8000, data_dir
     stack.host(data_dir.absolute(), worker=True, port=port, announce=announce)
 
 
-app.add_typer(operate.app)
+app.add_typer(deployment.app)
 app.add_typer(admin.app)
 app.add_typer(imports.app)
-app.command()(retention.gc)
+app.command()(gc.gc)
 
 
 def main() -> None:
@@ -240,7 +240,7 @@ def _act(
 ) -> None:
     with _service(server, token, data_dir, "api") as client:
         view = act(client)
-    _print(view) if json else show.experiment(view, console)
+    _print(view) if json else tables.experiment(view, console)
 
 
 def _follow(client: Client, id: str, json: bool) -> ExperimentView:

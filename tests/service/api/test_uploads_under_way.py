@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from anyio import CapacityLimiter
 
-from robxfer_api import receive
+from robxfer_api import uploads as api_uploads
 from robxfer_api.context import UPLOADS
 from robxfer_core.client import ApiError
 from robxfer_core.ledger.tables import experiments, uploads
@@ -53,7 +53,7 @@ def test_a_sender_that_breaks_off_or_falls_silent_leaves_nothing(
         until(lambda: any(name.endswith(".part") for name in kept(service)))
     until(lambda: nothing_is_left(service))
 
-    monkeypatch.setattr(receive, "SILENT_S", 0.3)
+    monkeypatch.setattr(api_uploads, "SILENT_S", 0.3)
     with begin(service) as sender:
         assert sender.recv(1000).startswith(b"HTTP/1.1 408")
     until(lambda: nothing_is_left(service))
@@ -62,12 +62,12 @@ def test_a_sender_that_breaks_off_or_falls_silent_leaves_nothing(
 def test_a_sender_that_is_too_slow_leaves_nothing(
     service: Any, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(receive, "SLOW_S", 0.0)
+    monkeypatch.setattr(api_uploads, "SLOW_S", 0.0)
     with begin(service):  # a minute has passed, and it was fast enough
         until(lambda: any(name.endswith(".part") for name in kept(service)))
     until(lambda: nothing_is_left(service))
 
-    monkeypatch.setattr(receive, "LEAST", 1e15)
+    monkeypatch.setattr(api_uploads, "LEAST", 1e15)
     with begin(service) as sender:
         answer = b""
         while b"}" not in answer and (piece := sender.recv(10_000)):  # head and body may come one after the other
@@ -117,14 +117,14 @@ def test_an_upload_of_which_the_ledger_does_not_say_whether_it_is_kept(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row is never without its bytes: whoever sends them again finds both."""
-    finish = receive.uploads.finish
+    finish = api_uploads.uploads.finish
 
     def unheard(*given: Any) -> None:
         finish(*given)
         raise ConnectionError
 
     with monkeypatch.context() as broken:
-        broken.setattr(receive.uploads, "finish", unheard)
+        broken.setattr(api_uploads.uploads, "finish", unheard)
         assert post(service, "/v1/datasets?name=x", b"data").status_code == 503
     assert post(service, "/v1/datasets?name=x", b"data").status_code == 202
     assert count(service, uploads) == 1

@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter
 
-from . import access, artifacts, experiments, health, jobs, lists, uploads, web
+from . import artifacts, experiments, health, imports, job_kinds, jobs, pages, tokens
 
 ALL: tuple[APIRouter, ...] = (
     experiments.router,
     jobs.router,
     artifacts.router,
-    uploads.router,
-    lists.router,
-    access.router,
+    imports.router,
+    job_kinds.router,
+    tokens.router,
     health.router,
-    web.router,
+    pages.router,
 )

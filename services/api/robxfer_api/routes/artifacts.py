@@ -8,11 +8,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from robxfer_api.access import Reader, Submitter
-from robxfer_api.answers import artifact_view
+from robxfer_api.auth import Reader, Submitter
 from robxfer_api.context import Context, Ctx, Id
+from robxfer_api.errors import DAMAGED, Refused, not_found
 from robxfer_api.openapi import PROBLEM
-from robxfer_api.problems import DAMAGED, Refused, not_found
+from robxfer_api.views import artifact_view
 from robxfer_core.artifacts import Corrupt, Missing, checked
 from robxfer_core.ledger import artifacts
 from robxfer_core.spec.wire.artifacts import ArtifactView

@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from robxfer_api.access import Reader, Submitter, key_of
-from robxfer_api.answers import experiment_row, experiment_view
-from robxfer_api.catalog import catalog_of
+from robxfer_api.audit import address_of
+from robxfer_api.auth import Reader, Submitter, key_of
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
-from robxfer_api.plans import plan_view
-from robxfer_api.problems import NOT_YET, Refused, wrong_query
-from robxfer_api.stream import stream
-from robxfer_api.trail import address_of
+from robxfer_api.datasets import catalog_of
+from robxfer_api.errors import NOT_YET, Refused, wrong_query
+from robxfer_api.events import stream
+from robxfer_api.plan_view import plan_view
+from robxfer_api.views import experiment_row, experiment_view
 from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.planning.cost import Cost, Measured, estimate

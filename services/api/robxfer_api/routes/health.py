@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from robxfer_api.access import Reader
+from robxfer_api.auth import Reader
 from robxfer_api.context import Ctx
-from robxfer_api.figures import exposition
+from robxfer_api.metrics import exposition
 from robxfer_core.spec.wire.base import Health
 
 router = APIRouter(tags=["service"])

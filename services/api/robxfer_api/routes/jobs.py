@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from robxfer_api.access import Reader
-from robxfer_api.answers import event_view, job_view
+from robxfer_api.auth import Reader
 from robxfer_api.context import Ctx, Cursor, Id, Text
-from robxfer_api.problems import whole
+from robxfer_api.errors import whole
+from robxfer_api.views import event_view, job_view
 from robxfer_core.ledger import events, jobs
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.jobs import EventView, JobView, MetricRow

@@ -21,7 +21,7 @@ from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.uploads import FILE, Upload
 
 from .context import Context
-from .problems import Refused, wrong_header
+from .errors import Refused, wrong_header
 
 PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 MEDIA = (

@@ -7,13 +7,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from robxfer_api.limits import LARGE, Rate
+from robxfer_api.rate_limit import LARGE, Rate
 from robxfer_api.routes import ALL
 from robxfer_core.ledger import audit
 from robxfer_core.settings import Settings
 
 from .conftest import listening
-from .test_access import ROUTES
+from .test_auth import ROUTES
 
 
 def as_(token: str) -> dict[str, str]:

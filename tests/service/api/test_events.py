@@ -13,8 +13,8 @@ import pytest
 import yaml
 from sqlalchemy import update
 
-from robxfer_api import stream
-from robxfer_api.limits import AtOnce
+from robxfer_api import events as api_events
+from robxfer_api.rate_limit import AtOnce
 from robxfer_core.client import ApiError
 from robxfer_core.ledger import events, fenced, tables, tokens
 from robxfer_core.ledger.engine import now, write
@@ -194,7 +194,7 @@ def test_one_caller_has_so_many_streams_at_once(
 def test_a_slow_client_is_let_go_and_resumes(
     service: Any, small: Spec, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "DEPTH", 20)
+    monkeypatch.setattr(api_events, "DEPTH", 20)
     id = service.submit(small())
     with httpx2.stream("GET", f"{service.url}/v1/experiments/{id}/events", timeout=60) as answer:
         lines = answer.iter_lines()

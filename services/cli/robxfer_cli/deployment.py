@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .common import FAILED, UNREACHABLE, WRONG, console, errors
+from .options import FAILED, UNREACHABLE, WRONG, console, errors
 
 app = typer.Typer()
 

@@ -10,7 +10,7 @@ from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, NodeView
 from robxfer_core.spec.wire.jobs import AttemptView, EventView, InputView, JobView, WaitingFor
 
-from .plans import group_of
+from .plan_view import group_of
 
 
 def experiment_view(engine: Engine, project: str, id: str) -> ExperimentView:

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from robxfer_api.access import Admin
+from robxfer_api.auth import Admin
 from robxfer_api.context import Ctx, Cursor, Id, Limit
-from robxfer_api.problems import whole
+from robxfer_api.errors import whole
 from robxfer_core.ledger import audit, tokens
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.operating import AuditLine, TokenView

@@ -8,7 +8,7 @@ from robxfer_core.planning.cost import Cost
 from robxfer_core.planning.plan import Catalog, Node, Plan
 from robxfer_core.spec.wire.plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
 
-from .effects import detectable
+from .power import detectable
 
 
 def group_of(node: str) -> str:

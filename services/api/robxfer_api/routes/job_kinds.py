@@ -6,9 +6,9 @@ from functools import cache
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from robxfer_api.access import Reader
-from robxfer_api.answers import artifact_page
+from robxfer_api.auth import Reader
 from robxfer_api.context import Ctx, Cursor, Limit
+from robxfer_api.views import artifact_page
 from robxfer_core.jobs.base import Job
 from robxfer_core.jobs.registry import KINDS
 from robxfer_core.ledger import workers

@@ -22,8 +22,8 @@ from robxfer_core.ledger import events, experiments, tokens
 from robxfer_core.spec.wire.experiments import EXPERIMENT_ENDS
 from robxfer_core.spec.wire.jobs import EventView
 
-from .access import Caller
-from .answers import event_view
+from .auth import Caller
+from .views import event_view
 
 PAGE = 500  # events read at a time
 DEPTH = 1000  # events that wait for one client before it is let go

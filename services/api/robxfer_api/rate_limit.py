@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from robxfer_core.planning.experiment import MAX_BYTES
 from robxfer_core.settings import Settings
 
-from .problems import Refused, answer
+from .errors import Refused, answer
 
 LARGE: dict[tuple[str, str], Callable[[Settings], int]] = {}
 """Method and path of what takes a larger body than all else, and how many bytes that may have."""

@@ -14,11 +14,11 @@ from robxfer_core.ledger import audit
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.settings import is_loopback
 
-from .access import Caller, caller_of, key_of
+from .audit import action_of, address_of, subject_of, watched
+from .auth import Caller, caller_of, key_of
 from .context import Context
-from .limits import Rate
-from .problems import NO_DATABASE, Refused, answer
-from .trail import action_of, address_of, subject_of, watched
+from .errors import NO_DATABASE, Refused, answer
+from .rate_limit import Rate
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 UNKNOWN = "This takes a token that is known, has not expired and is not revoked, as `Authorization: Bearer TOKEN`."

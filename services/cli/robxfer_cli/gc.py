@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
-from .common import UNREACHABLE, WRONG, errors
+from .options import UNREACHABLE, WRONG, errors
 
 if TYPE_CHECKING:
     from robxfer_core.settings import Settings

@@ -15,7 +15,7 @@ from robxfer_core.client import Client
 from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
 
-from . import show
+from . import tables
 
 FEW = 6
 """Numbers of one kind in a result that are shown, at the most; the file has all."""
@@ -45,9 +45,9 @@ def tell(found: Mapping[str, list[Path]], console: Console) -> None:
         paths = {file.name: file for file in files}
         told = next((_read(paths[each]) for each in ("report.json", "result.json") if each in paths), {})
         if "report.json" in paths:
-            show.report(told, console)
+            tables.report(told, console)
         elif "table" in told:
-            show.report(told | {"title": f"{name}: {told.get('title', '')}"}, console)
+            tables.report(told | {"title": f"{name}: {told.get('title', '')}"}, console)
         else:
             lines.add_row(Text(name), Text("  ".join(numbers(told))))
     if lines.rows:

@@ -12,7 +12,7 @@ from robxfer_core.ledger import tokens
 from robxfer_core.ledger.tables import SCOPES
 from robxfer_core.settings import Settings
 
-from .problems import Refused
+from .errors import Refused
 
 Scope = Literal["read", "submit", "admin"]
 REALM = 'realm="robxfer"'

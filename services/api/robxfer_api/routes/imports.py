@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from robxfer_api.access import Caller, Submitter, key_of
-from robxfer_api.answers import experiment_view
-from robxfer_api.catalog import catalog_of
+from robxfer_api.audit import address_of
+from robxfer_api.auth import Caller, Submitter, key_of
 from robxfer_api.context import Ctx
-from robxfer_api.limits import LARGE
-from robxfer_api.problems import wrong_query
-from robxfer_api.receive import MEDIA, PROBLEMS, Expected, receive
-from robxfer_api.trail import address_of
+from robxfer_api.datasets import catalog_of
+from robxfer_api.errors import wrong_query
+from robxfer_api.rate_limit import LARGE
+from robxfer_api.uploads import MEDIA, PROBLEMS, Expected, receive
+from robxfer_api.views import experiment_view
 from robxfer_core.jobs.base import Queue, SetName
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import Experiment
