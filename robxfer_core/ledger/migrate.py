@@ -38,7 +38,7 @@ def head() -> str | None:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(files("robxfer_core.migrations")).replace("%", "%%"))
+    config.set_main_option("script_location", str(files("robxfer_migrations")).replace("%", "%%"))
     return config
 
 

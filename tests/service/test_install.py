@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"  # a build leaves files in the tree that it builds
     for name in ("robxfer_core", "services", "migrations"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", source)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     run("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source))
     (found,) = folder.glob("*.whl")
     return found
@@ -69,3 +71,20 @@ def test_it_works_without_torch(wheel: Path, tmp_path: Path, extra: str, program
     constraints = str(ROOT / "constraints.txt")
     run("-m", "pip", "install", "--quiet", "--constraint", constraints, f"{wheel}{extra}", python=python)
     run("-c", program, str(tmp_path / "data"), python=python, cwd=tmp_path)
+
+
+def test_every_file_of_every_package_is_shipped(wheel: Path):
+    packages = [ROOT / "robxfer_core", *ROOT.glob("services/*/robxfer_*"), ROOT / "migrations" / "robxfer_migrations"]
+    assert len(packages) == 5
+    expected = {
+        f"{package.name}/{file.relative_to(package).as_posix()}"
+        for package in packages
+        for file in package.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {f"{package.name}/py.typed" for package in packages} <= expected
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = set(archive.namelist())
+    metadata = {name for name in shipped if name.startswith("robxfer-")}
+    assert shipped - metadata == expected
+    assert any(name.endswith("/licenses/LICENSE") for name in metadata)
