@@ -1,22 +1,19 @@
 """The spec as a user hands it in: bytes of YAML or JSON to a validated experiment."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, cast
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from robxfer_core.jobs.base import Running
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.errors import SHOWN, Problem, SpecError, place, show
+from robxfer_core.spec.yaml import MAX_DEPTH
+from robxfer_core.spec.yaml import load as from_yaml
 from robxfer_core.studies import Study
 
 MAX_BYTES = 1 << 20
-MAX_VALUES = 100_000  # after anchors are followed
-MAX_DEPTH = 50
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=63)]
@@ -41,7 +38,7 @@ def read_spec(data: bytes, media: Literal["yaml", "json"] = "yaml") -> Experimen
     """
     if len(data) > MAX_BYTES:
         raise SpecError([Problem("", f"{len(data)} bytes", f"at most {MAX_BYTES} bytes")])
-    raw = _from_json(data) if media == "json" else _from_yaml(data)
+    raw = _from_json(data) if media == "json" else from_yaml(data)
     if not isinstance(raw, dict):
         raise SpecError([Problem("", f"a {type(raw).__name__}", "a mapping with `name` and `jobs` or `studies`")])
     problems = list(_unstorable(raw, ()))
@@ -147,70 +144,3 @@ def _from_json(data: bytes) -> Any:
         if isinstance(error, SpecError):
             raise
         raise SpecError([Problem("", f"no JSON ({error})", "JSON in UTF-8")]) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1's safe subset, and numbers as people write them: 5e-4 is a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _from_yaml(data: bytes) -> Any:
-    try:
-        loader = _Loader(data.decode("utf-8"))
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _check(node, (), {}, set())
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except UnicodeDecodeError as error:
-        raise SpecError([Problem("", f"bytes that are no UTF-8 ({error.reason})", "YAML in UTF-8")]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError([Problem(where, f"no YAML ({error.problem})", "YAML 1.1, safe tags only")]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, SpecError):
-            raise
-        raise SpecError([Problem("", f"no YAML ({error})", "YAML 1.1, safe tags only")]) from None
-
-
-def _check(node: Node, at: tuple[str | int, ...], sizes: dict[int, int], open_: set[int]) -> int:
-    """The number of values below a node once its anchors are followed; refuses cycles, bombs and doubled keys."""
-    if id(node) in sizes:
-        return sizes[id(node)]
-    if id(node) in open_:
-        raise SpecError([Problem(place(at), "an anchor that contains itself", "a tree")])
-    if len(at) > MAX_DEPTH:
-        raise SpecError([Problem(place(at[:5]), f"more than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels")])
-    open_.add(id(node))
-    size = 1
-    if isinstance(node, MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value) if isinstance(key, ScalarNode) else "?"
-            if name in seen and name != "<<":
-                where = f"line {key.start_mark.line + 1}"
-                raise SpecError([Problem(place((*at, name)), f"the same name again ({where})", "each name once")])
-            seen.add(name)
-            size += _check(value, (*at, name), sizes, open_)
-    elif isinstance(node, SequenceNode):
-        for index, value in enumerate(node.value):
-            size += _check(value, (*at, index), sizes, open_)
-    open_.discard(id(node))
-    if size > MAX_VALUES:
-        raise SpecError(
-            [
-                Problem(
-                    place(at), f"anchors that expand to more than {MAX_VALUES} values", f"at most {MAX_VALUES} values"
-                )
-            ]
-        )
-    sizes[id(node)] = size
-    return size

@@ -6,6 +6,7 @@ from typing import Any
 
 from robxfer_core.jobs.base import Job
 from robxfer_core.jobs.registry import KINDS
+from robxfer_core.spec import yaml
 from robxfer_core.spec.errors import Problem, SpecError, place, show
 
 _REFERENCE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<pins>[^\[\]]+)\])?$")
@@ -93,17 +94,23 @@ def parsed(text: str, at: tuple[str | int, ...]) -> tuple[str, dict[str, str]]:
     for pin in (match["pins"] or "").split(",") if match else []:
         axis, equals, value = pin.partition("=")
         if equals:
-            pins[axis.strip()] = text_of(_number(value.strip()))
+            pins[axis.strip()] = text_of(_value(value.strip()))
         elif pin:
             raise SpecError([Problem(place(at), show(text), "name[axis=value,...]")])
     return (match["name"] if match else text), pins
 
 
-def _number(text: str) -> Any:
+def _value(text: str) -> Any:
+    """What the text of a pin stands for: as in a spec, `.5` is the number 0.5."""
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    try:
+        value = yaml.load(text.encode())
+    except SpecError:
         return text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 def text_of(value: Any) -> str:

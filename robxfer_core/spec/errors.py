@@ -40,8 +40,8 @@ def show(value: Any) -> str:
 
 
 def place(parts: tuple[str | int, ...] | list[str | int]) -> str:
-    """('jobs', 'source', 'levels', 1) -> 'jobs.source.levels[1]'."""
+    """('jobs', 'source', 'levels', 1) -> 'jobs.source.levels[1]', in text that UTF-8 can hold."""
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from robxfer_core import bell
 from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
+from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN
 
 from . import servers
@@ -70,7 +70,7 @@ def test_figure_1_runs_on_files_of_the_published_names(make_stack: Callable[...,
     write_checkpoint(tmp_path / "resnext50_32x4d_l2_eps0.ckpt", {"name": "resnext50_32x4d", "width": WIDTH}, 7)
     stack = make_stack(fetch_hosts=["127.0.0.1"])
     with serving(tmp_path) as url, servers.worker(stack.settings, stack.folder):
-        spec = small(yaml.safe_load((PAPER / "figure1.yaml").read_text()), url) | {"run": {"queue": "cpu"}}
+        spec = small(yaml.load((PAPER / "figure1.yaml").read_bytes()), url) | {"run": {"queue": "cpu"}}
         spec["studies"]["components"] |= {"levels": LEVELS, "components": 3, "steps": 3}
         experiment = run_to_its_end(stack, spec)
     report = report_of(stack, experiment, "components.report", tmp_path / "report")
@@ -81,7 +81,7 @@ def test_figure_1_runs_on_files_of_the_published_names(make_stack: Callable[...,
 
 
 def test_figure_3_runs_on_files_of_the_published_names(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
-    whole = yaml.safe_load((PAPER / "figure3.yaml").read_text())
+    whole = yaml.load((PAPER / "figure3.yaml").read_bytes())
     for arch in ("resnet18", "resnet50"):
         for seed, eps in enumerate(LEVELS):
             write_checkpoint(tmp_path / f"{arch}_l2_eps{eps:g}.ckpt", {"name": arch, "width": WIDTH}, seed)
@@ -104,7 +104,7 @@ def test_figure_3_runs_on_files_of_the_published_names(make_stack: Callable[...,
 def test_figure_4_runs(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
     stack = make_stack()
     with servers.worker(stack.settings, stack.folder):
-        spec = small(yaml.safe_load((PAPER / "figure4.yaml").read_text()), "") | {"run": {"queue": "cpu"}}
+        spec = small(yaml.load((PAPER / "figure4.yaml").read_bytes()), "") | {"run": {"queue": "cpu"}}
         digits = spec["studies"]["sources"]["source"]["dataset"]
         spec["studies"]["sources"] |= {"seeds": [0], "seed_data": digits, "min_agreement": 0.0}
         experiment = run_to_its_end(stack, spec)

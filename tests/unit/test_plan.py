@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from robxfer_api.power import detectable
 from robxfer_core.jobs.models import Train
 from robxfer_core.planning.cost import Measured, estimate
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, Plan, make_plan
+from robxfer_core.spec import yaml
 from robxfer_core.spec.base import canonical, digest
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
@@ -141,7 +141,7 @@ def test_equal_jobs_under_two_names_are_one_key():
 
 
 def test_a_study_that_grows_keeps_the_keys_of_its_sources():
-    spec = yaml.safe_load(QUICKSTART)
+    spec = yaml.load(QUICKSTART)
     before = {node.key for node in plan(spec).nodes}
     spec["studies"]["digits"]["seeds"].append(5)
     spec["studies"]["digits"]["heads"]["epochs"] += 1
@@ -195,7 +195,7 @@ def test_a_study_pairs_everything_of_a_seed():
 
 
 def test_a_generator_may_start_from_the_familys_standard_model_of_its_seed():
-    spec = yaml.safe_load(QUICKSTART)
+    spec = yaml.load(QUICKSTART)
     study = spec["studies"]["digits"]
     study["generator"] |= {"start": "source", "training": study["source"]["training"]}
     study["targets"][0]["dataset"]["classes"] = [5, 6, 7]

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from robxfer_core.jobs.imports import Fetch
 from robxfer_core.jobs.registry import KINDS, leaves_report
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
+from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 from robxfer_core.studies.graph import Graph
@@ -34,7 +34,7 @@ def of_jobs(**jobs: Any) -> list[tuple[str, str, str]]:
 
 def toy(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A toy example, and its one study."""
-    spec = yaml.safe_load((TOY / f"{name}.yaml").read_text())
+    spec = yaml.load((TOY / f"{name}.yaml").read_bytes())
     [study] = spec["studies"].values()
     return spec, study
 
@@ -64,7 +64,7 @@ def test_a_reference_within_a_matrix_value_is_refused():
     assert "reference" in takes
 
 
-@pytest.mark.parametrize("key", ["1", "true", "2026-01-01"])
+@pytest.mark.parametrize("key", ["1", "true", "0.5"])
 def test_a_key_that_is_no_text_is_refused(key: str):
     text = f"name: x\njobs:\n  t: {{kind: transfer, robust: {{{key}: {{dataset: d}}}}}}"
     [(at, got, takes)] = refusals(text.encode())

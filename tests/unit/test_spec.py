@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import yaml
 
 from robxfer_core.jobs.registry import KINDS
 from robxfer_core.planning.experiment import MAX_BYTES, read_spec
 from robxfer_core.planning.plan import make_plan
+from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 
@@ -67,14 +67,14 @@ def test_an_eps_below_zero_in_a_matrix_is_named():
 
 
 def test_an_eps_below_zero_in_a_study_is_named():
-    spec = yaml.safe_load((EXAMPLES / "quickstart.yaml").read_text())
+    spec = yaml.load((EXAMPLES / "quickstart.yaml").read_bytes())
     spec["studies"]["digits"]["levels"] = [0.0, -1.0]
     [(at, got, _)] = problems(spec)
     assert (at, got) == ("studies.digits.levels[1]", "-1.0")
 
 
 def test_an_unknown_kind_of_study_is_named():
-    spec = yaml.safe_load((EXAMPLES / "quickstart.yaml").read_text())
+    spec = yaml.load((EXAMPLES / "quickstart.yaml").read_bytes())
     spec["studies"]["digits"]["kind"] = "transfer_gip"
     [(at, got, takes)] = problems(spec)
     assert (at, got) == ("studies.digits.kind", '"transfer_gip"')

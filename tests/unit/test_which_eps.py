@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Plan, make_plan
+from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 
@@ -16,7 +16,7 @@ TOY = (Path(__file__).parents[2] / "examples" / "toy" / "which_eps.yaml").read_t
 
 
 def study(**changed: Any) -> dict[str, Any]:
-    spec = yaml.safe_load(TOY)
+    spec = yaml.load(TOY.encode())
     given = spec["studies"]["which"] | changed
     spec["studies"]["which"] = {name: value for name, value in given.items() if value is not None}
     return spec
