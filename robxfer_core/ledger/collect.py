@@ -28,6 +28,8 @@ from sqlalchemy import (
     update,
 )
 
+from robxfer_core.spec.states import ENDED_JOB_STATES, ExperimentState, JobState
+
 from .engine import lock_jobs, now, read, write
 from .events import append, job_event
 from .queue import prefix_of
@@ -106,10 +108,10 @@ def _forgettable(older_s: float) -> ColumnElement[bool]:
     A job that takes it may run though nobody wants it, until it hears so; it may still be reading.
     """
     taker, pinned = jobs.alias("taker"), artifacts.alias("pinned")
-    busy = taker.c.state.in_(("ready", "running"))
+    busy = taker.c.state.in_((JobState.READY, JobState.RUNNING))
     taken = exists().where(edges.c.input_job_id == jobs.c.id, taker.c.id == edges.c.job_id, busy)
     return and_(
-        jobs.c.state.in_(("done", "failed", "cancelled")),
+        jobs.c.state.in_(ENDED_JOB_STATES),
         or_(jobs.c.artifact_id.is_not(None), jobs.c.checkpoint.is_not(None)),
         jobs.c.ended_at < now() - older_s,
         ~_named_since(jobs.c.id, older_s),
@@ -124,7 +126,7 @@ def _named_since(job_id: ColumnElement[str], older_s: float) -> ColumnElement[bo
 
 
 def _live_since(older_s: float) -> ColumnElement[bool]:
-    return or_(experiments.c.state == "running", experiments.c.ended_at >= now() - older_s)
+    return or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.ended_at >= now() - older_s)
 
 
 def _forget(connection: Connection, job_ids: Sequence[str], older_s: float) -> set[str]:
@@ -134,7 +136,7 @@ def _forget(connection: Connection, job_ids: Sequence[str], older_s: float) -> s
     others misses one more. A submission or a retry that comes to want it holds its lock, before or after this does.
     """
     takers = select(edges.c.job_id).where(edges.c.input_job_id.in_(job_ids))
-    mine = or_(jobs.c.id.in_(job_ids), and_(jobs.c.id.in_(takers), jobs.c.state == "waiting"))
+    mine = or_(jobs.c.id.in_(job_ids), and_(jobs.c.id.in_(takers), jobs.c.state == JobState.WAITING))
     lock_jobs(connection, mine, columns=(jobs.c.id,))
     still = connection.execute(
         select(jobs.c.id, jobs.c.project_id, jobs.c.artifact_id).where(jobs.c.id.in_(job_ids), _forgettable(older_s))
@@ -146,15 +148,17 @@ def _forget(connection: Connection, job_ids: Sequence[str], older_s: float) -> s
     ids = [row.id for row in evicted]
     bare = [row.id for row in still if row.artifact_id is None]
     connection.execute(update(jobs).where(jobs.c.id.in_(bare)).values(checkpoint=None))
-    connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(state="cancelled", artifact_id=None))
+    connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(state=JobState.CANCELLED, artifact_id=None))
     missed = (
         select(func.count(distinct(edges.c.input_job_id)))
         .where(edges.c.job_id == jobs.c.id, edges.c.input_job_id.in_(ids))
         .scalar_subquery()
     )
     waiting = jobs.c.id.in_(select(edges.c.job_id).where(edges.c.input_job_id.in_(ids)))
-    connection.execute(update(jobs).where(waiting, jobs.c.state == "waiting").values(missing=jobs.c.missing + missed))
-    append(connection, [job_event(row.project_id, row.id, state="cancelled", evicted=True) for row in evicted])
+    connection.execute(
+        update(jobs).where(waiting, jobs.c.state == JobState.WAITING).values(missing=jobs.c.missing + missed)
+    )
+    append(connection, [job_event(row.project_id, row.id, state=JobState.CANCELLED, evicted=True) for row in evicted])
     return {*ids, *bare}
 
 
@@ -180,7 +184,7 @@ def unneeded_uploads(engine: Engine, after: str, most: int, dry_run: bool) -> tu
 def _importing() -> Select[Any, Any]:
     """(project, sha256) of the uploads that an import still reads, or may."""
     return select(jobs.c.project_id, jobs.c.params["upload"].as_string()).where(
-        jobs.c.kind.in_(IMPORTS), or_(jobs.c.state == "running", wanted())
+        jobs.c.kind.in_(IMPORTS), or_(jobs.c.state == JobState.RUNNING, wanted())
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, exists, func, select, update
 
+from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, ExperimentState, JobState
+
 from .engine import Unknown, for_update, lock_jobs, now, read, write
 from .events import append, experiment_event, job_event
 from .paging import Page, before, page_of
@@ -36,13 +38,13 @@ class Summary:
     id: str
     project_id: str
     name: str
-    state: str
+    state: ExperimentState
     created_at: float
     ended_at: float | None
     created_by: str | None
     """The name of the token that submitted it."""
     labels: dict[str, str]
-    jobs: dict[str, int]
+    jobs: dict[JobState, int]
     """Its jobs, counted by state."""
 
 
@@ -62,15 +64,15 @@ class Member:
     key: str
     kind: str
     queue: str
-    state: str
-    outcome: str | None
+    state: JobState
+    outcome: AttemptOutcome | None
     progress: dict[str, Any] | None
     artifact_id: str | None
     taken: bool
     """Whether another job of the experiment takes what it leaves."""
 
 
-def cancel(engine: Engine, project_id: str, experiment_id: str) -> str:
+def cancel(engine: Engine, project_id: str, experiment_id: str) -> ExperimentState:
     """End a live experiment; jobs that nobody wants any more are cancelled, or stopped where they run.
 
     Returns the state the experiment is in then: `cancelled`, or the one in which it had ended. Raises Unknown.
@@ -78,20 +80,20 @@ def cancel(engine: Engine, project_id: str, experiment_id: str) -> str:
     with write(engine) as connection:
         rows = _lock_members(connection, experiment_id)
         state = _lock_experiment(connection, project_id, experiment_id)
-        if state != "running":
+        if state != ExperimentState.RUNNING:
             return state
         ids = [row.id for row in rows]
-        _set_state(connection, experiment_id, "cancelled")
+        _set_state(connection, experiment_id, ExperimentState.CANCELLED)
         dropped = connection.execute(
             update(jobs)
-            .where(jobs.c.id.in_(ids), jobs.c.state.in_(("waiting", "ready")), ~wanted())
-            .values(state="cancelled", ended_at=now())
+            .where(jobs.c.id.in_(ids), jobs.c.state.in_(QUEUED_JOB_STATES), ~wanted())
+            .values(state=JobState.CANCELLED, ended_at=now())
             .returning(jobs.c.id)
         ).all()
         weigh(connection, ids)
-        lines: Lines = [experiment_event(project_id, experiment_id, state="cancelled")]
-        append(connection, lines + [job_event(project_id, row.id, state="cancelled") for row in dropped])
-    return "cancelled"
+        lines: Lines = [experiment_event(project_id, experiment_id, state=ExperimentState.CANCELLED)]
+        append(connection, lines + [job_event(project_id, row.id, state=JobState.CANCELLED) for row in dropped])
+    return ExperimentState.CANCELLED
 
 
 def retry(engine: Engine, project_id: str, experiment_id: str) -> Submission:
@@ -102,13 +104,13 @@ def retry(engine: Engine, project_id: str, experiment_id: str) -> Submission:
     with write(engine) as connection:
         rows = _lock_members(connection, experiment_id)
         state = _lock_experiment(connection, project_id, experiment_id)
-        ended = [row.id for row in rows if row.state in ("failed", "cancelled")]
-        if state == "done" or (state == "running" and not ended):
+        ended = [row.id for row in rows if row.state in (JobState.FAILED, JobState.CANCELLED)]
+        if state == ExperimentState.DONE or (state == ExperimentState.RUNNING and not ended):
             return Submission(experiment_id, created=False, queues_ready=[])
         lines: Lines = []
-        if state != "running":
-            _set_state(connection, experiment_id, "running")
-            lines.append(experiment_event(project_id, experiment_id, state="running"))
+        if state != ExperimentState.RUNNING:
+            _set_state(connection, experiment_id, ExperimentState.RUNNING)
+            lines.append(experiment_event(project_id, experiment_id, state=ExperimentState.RUNNING))
         armed = arm(connection, ended)
         weigh(connection, [row.id for row in rows])
         lines += [job_event(project_id, row.id, state=row.state) for row in armed]
@@ -127,7 +129,7 @@ def get(engine: Engine, project_id: str, experiment_id: str) -> Experiment:
     return Experiment(**row._mapping, labels=marks.get(row.id, {}), jobs=counts.get(row.id, {}))
 
 
-def state(engine: Engine, project_id: str, experiment_id: str) -> str:
+def state(engine: Engine, project_id: str, experiment_id: str) -> ExperimentState:
     """The state of an experiment of the project. Raises Unknown."""
     mine = (experiments.c.id == experiment_id, experiments.c.project_id == project_id)
     with read(engine) as connection:
@@ -141,7 +143,7 @@ def page(
     engine: Engine,
     project_id: str,
     *,
-    state: str | None = None,
+    state: ExperimentState | None = None,
     name: str | None = None,
     label: str | None = None,
     limit: int = 50,
@@ -201,8 +203,8 @@ def _labels(connection: Connection, ids: list[str]) -> dict[str, dict[str, str]]
     return found
 
 
-def _counts(connection: Connection, ids: list[str]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+def _counts(connection: Connection, ids: list[str]) -> dict[str, dict[JobState, int]]:
+    found: dict[str, dict[JobState, int]] = {}
     rows = connection.execute(
         select(nodes.c.experiment_id, jobs.c.state, func.count(jobs.c.id.distinct()))
         .join(jobs, jobs.c.id == nodes.c.job_id)
@@ -223,7 +225,7 @@ def _lock_members(connection: Connection, experiment_id: str) -> list[Any]:
     return lock_jobs(connection, jobs.c.id.in_(members), columns=(jobs.c.id, jobs.c.state))
 
 
-def _lock_experiment(connection: Connection, project_id: str, experiment_id: str) -> str:
+def _lock_experiment(connection: Connection, project_id: str, experiment_id: str) -> ExperimentState:
     mine = (experiments.c.id == experiment_id, experiments.c.project_id == project_id)
     state = connection.scalar(for_update(select(experiments.c.state).where(*mine)))
     if state is None:
@@ -231,6 +233,6 @@ def _lock_experiment(connection: Connection, project_id: str, experiment_id: str
     return state
 
 
-def _set_state(connection: Connection, experiment_id: str, state: str) -> None:
-    ended = None if state == "running" else now()
+def _set_state(connection: Connection, experiment_id: str, state: ExperimentState) -> None:
+    ended = None if state == ExperimentState.RUNNING else now()
     connection.execute(update(experiments).where(experiments.c.id == experiment_id).values(state=state, ended_at=ended))

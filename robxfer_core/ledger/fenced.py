@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, insert, select, update
 
+from robxfer_core.spec.states import AttemptOutcome, JobState
+
 from .engine import finite, lock_jobs, now, write
 from .engine import insert as upsert
 from .events import append, job_event
@@ -13,8 +15,6 @@ from .ids import new_id
 from .settle import close_attempt, count_down, end_attempts, end_experiments, having, wanted
 from .tables import artifacts, jobs, metrics
 
-OUTCOMES = frozenset({"failed", "out_of_memory", "timed_out", "preempted", "lost", "stopped"})
-"""How an attempt ends otherwise than `succeeded`."""
 ROWS = 5000  # of metrics in one statement: both databases limit its parameters
 
 
@@ -27,7 +27,7 @@ class Beat:
 
 
 def _fence(job_id: str, attempt: int) -> ColumnElement[bool]:
-    return and_(jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == "running")
+    return and_(jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.state == JobState.RUNNING)
 
 
 def renew(engine: Engine, job_id: str, attempt: int, lease_s: float, progress: dict[str, Any] | None = None) -> Beat:
@@ -84,7 +84,7 @@ def checkpointed(engine: Engine, job_id: str, attempt: int, manifest: dict[str, 
     with write(engine) as connection:
         rows = lock_jobs(connection, _fence(job_id, attempt), columns=(jobs.c.spent,))
         for row in rows:
-            spent = {outcome: n for outcome, n in row.spent.items() if outcome != "lost"}
+            spent = {outcome: n for outcome, n in row.spent.items() if outcome != AttemptOutcome.LOST}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(checkpoint=manifest, spent=spent))
         return len(rows) == 1
 
@@ -109,8 +109,8 @@ def publish(
             update(jobs)
             .where(_fence(job_id, attempt))
             .values(
-                state="done",
-                outcome="succeeded",
+                state=JobState.DONE,
+                outcome=AttemptOutcome.SUCCEEDED,
                 error=None,
                 artifact_id=artifact_id,
                 checkpoint=None,
@@ -123,7 +123,7 @@ def publish(
         project_id = connection.scalar(done)
         if project_id is None:
             return False
-        close_attempt(connection, job_id, attempt, "succeeded", publish_s=publish_s)
+        close_attempt(connection, job_id, attempt, AttemptOutcome.SUCCEEDED, publish_s=publish_s)
         connection.execute(
             insert(artifacts).values(
                 id=artifact_id,
@@ -138,16 +138,25 @@ def publish(
         )
         ready = count_down(connection, job_id)
         lines = [
-            job_event(project_id, job_id, state="done", attempt=attempt, outcome="succeeded", artifact_id=artifact_id)
+            job_event(
+                project_id,
+                job_id,
+                state=JobState.DONE,
+                attempt=attempt,
+                outcome=AttemptOutcome.SUCCEEDED,
+                artifact_id=artifact_id,
+            )
         ]
-        lines += [job_event(row.project_id, row.id, state="ready") for row in ready]
+        lines += [job_event(row.project_id, row.id, state=JobState.READY) for row in ready]
         append(connection, lines + end_experiments(connection, having([job_id])))
     return True
 
 
-def finish(engine: Engine, job_id: str, attempt: int, outcome: str, error: dict[str, Any] | None = None) -> bool:
-    """End an attempt that did not succeed, for one of OUTCOMES. False: it is no longer this worker's."""
-    if outcome not in OUTCOMES:
-        raise ValueError(f"outcome: got {outcome!r}; takes one of {', '.join(sorted(OUTCOMES))}")
+def finish(
+    engine: Engine, job_id: str, attempt: int, outcome: AttemptOutcome, error: dict[str, Any] | None = None
+) -> bool:
+    """End an attempt that did not succeed. False: it is no longer this worker's."""
+    if outcome == AttemptOutcome.SUCCEEDED:
+        raise ValueError("an attempt that succeeded is ended by publish")
     with write(engine) as connection:
         return end_attempts(connection, lock_jobs(connection, _fence(job_id, attempt)), outcome, error) == 1

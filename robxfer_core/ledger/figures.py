@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
+from robxfer_core.spec.states import QUEUED_JOB_STATES, JobState
+
 from .engine import now, read
 from .settle import wanted
 from .tables import attempts, jobs
@@ -24,7 +26,7 @@ def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
     """
     query = (
         select(jobs.c.queue, jobs.c.state, func.count())
-        .where(or_(jobs.c.state == "running", and_(jobs.c.state.in_(("waiting", "ready")), wanted())))
+        .where(or_(jobs.c.state == JobState.RUNNING, and_(jobs.c.state.in_(QUEUED_JOB_STATES), wanted())))
         .group_by(jobs.c.queue, jobs.c.state)
     )
     with read(engine) as connection:
@@ -35,7 +37,7 @@ def oldest_ready(engine: Engine) -> dict[str, float]:
     """For how many seconds the job of each queue that has been ready longest has been: wanted, its time come."""
     query = (
         select(jobs.c.queue, now() - func.min(jobs.c.ready_at))
-        .where(jobs.c.state == "ready", jobs.c.not_before <= now(), wanted())
+        .where(jobs.c.state == JobState.READY, jobs.c.not_before <= now(), wanted())
         .group_by(jobs.c.queue)
     )
     with read(engine) as connection:

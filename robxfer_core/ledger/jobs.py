@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, or_, select
 
+from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, JobState
+
 from .engine import Unknown, now, read
 from .settle import SPENDING, wanted
 from .tables import attempts, edges, experiments, jobs, metrics, nodes, projects, workers
@@ -19,7 +21,7 @@ class Attempt:
     device: str
     started_at: float
     ended_at: float | None
-    outcome: str | None
+    outcome: AttemptOutcome | None
     error: dict[str, Any] | None
     waited_s: float | None
     publish_s: float | None
@@ -39,7 +41,7 @@ class Input:
     job_id: str
     key: str
     kind: str
-    state: str
+    state: JobState
     artifact_id: str | None
 
 
@@ -72,10 +74,10 @@ class Job:
     priority: int
     deadline_s: float
     backoff_s: float
-    state: str
-    outcome: str | None
+    state: JobState
+    outcome: AttemptOutcome | None
     error: dict[str, Any] | None
-    spent: dict[str, int]
+    spent: dict[AttemptOutcome, int]
     """Retries spent since it was armed, by outcome."""
     attempt: int
     worker_id: str | None
@@ -85,7 +87,7 @@ class Job:
     ready_at: float | None
     started_at: float | None
     ended_at: float | None
-    retries: dict[str, int]
+    retries: dict[AttemptOutcome, int]
     """Allowed, by outcome."""
     inputs: list[Input]
     attempts: list[Attempt]
@@ -120,7 +122,7 @@ def job(engine: Engine, project_id: str, job_id: str) -> Job:
             retries={outcome: row._mapping[f"retries_{outcome}"] for outcome in SPENDING},
             inputs=inputs,
             attempts=_attempts(connection, job_id),
-            waiting_for=_reasons(connection, row, inputs) if row.state in ("waiting", "ready") else [],
+            waiting_for=_reasons(connection, row, inputs) if row.state in QUEUED_JOB_STATES else [],
         )
 
 
@@ -152,7 +154,7 @@ def _reasons(connection: Connection, row: Row[Any], inputs: Sequence[Input]) -> 
     reasons = []
     if not row.wanted:
         reasons.append(Reason("unwanted", "no running experiment names it", []))
-    if row.state == "waiting":
+    if row.state == JobState.WAITING:
         return [*reasons, _for_inputs(connection, inputs)]
     if row.not_before > row.now:
         reasons.append(Reason("backoff", f"tried again in {row.not_before - row.now:.0f} s", []))
@@ -161,12 +163,12 @@ def _reasons(connection: Connection, row: Row[Any], inputs: Sequence[Input]) -> 
     if not slots:
         reasons.append(Reason("worker", f"no live worker serves the queue {row.queue}; {_wanted_worker(row)}", []))
     if row.quota is not None:
-        running = select(func.count()).where(jobs.c.project_id == row.project_id, jobs.c.state == "running")
+        running = select(func.count()).where(jobs.c.project_id == row.project_id, jobs.c.state == JobState.RUNNING)
         if (connection.scalar(running) or 0) >= row.quota:
             reasons.append(Reason("quota", f"the project may run {row.quota} jobs at once", []))
     if not reasons:
         sooner = or_(jobs.c.priority > row.priority, and_(jobs.c.priority == row.priority, jobs.c.id < row.id))
-        same = and_(jobs.c.state == "ready", jobs.c.queue == row.queue, jobs.c.not_before <= now(), wanted())
+        same = and_(jobs.c.state == JobState.READY, jobs.c.queue == row.queue, jobs.c.not_before <= now(), wanted())
         ahead = connection.scalar(select(func.count()).select_from(jobs).where(same, sooner)) or 0
         reasons.append(
             Reason("slot", f"the {slots} slots of the queue {row.queue} are busy; {ahead} jobs come before it", [])
@@ -182,7 +184,7 @@ def _wanted_worker(row: Row[Any]) -> str:
 
 
 def _for_inputs(connection: Connection, inputs: Sequence[Input], shown: int = 5) -> Reason:
-    missing = {each.job_id: each for each in inputs if each.state != "done"}
+    missing = {each.job_id: each for each in inputs if each.state != JobState.DONE}
     first = list(missing)[:shown]
     names = connection.execute(
         select(nodes.c.job_id, func.min(nodes.c.name))
@@ -215,7 +217,7 @@ def measured(
         return [Metric(*row) for row in connection.execute(query)]
 
 
-def states_of_keys(engine: Engine, project_id: str, keys: Sequence[str]) -> dict[str, str]:
+def states_of_keys(engine: Engine, project_id: str, keys: Sequence[str]) -> dict[str, JobState]:
     """The states of those of the keys that have a job."""
     query = select(jobs.c.key, jobs.c.state).where(jobs.c.project_id == project_id, jobs.c.key.in_(keys))
     with read(engine) as connection:

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 
+from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
+
 from . import uploads
 from .engine import CLAIMS_LOCK, advisory, lock_jobs, now, read, write
 from .events import append, job_event
@@ -75,14 +77,14 @@ def claim(
         running = (
             select(func.count())
             .select_from(busy)
-            .where(busy.c.project_id == ready.c.project_id, busy.c.state == "running")
+            .where(busy.c.project_id == ready.c.project_id, busy.c.state == JobState.RUNNING)
             .scalar_subquery()
         )
         best = (
             select(ready.c.id)
             .join(projects, projects.c.id == ready.c.project_id)
             .where(
-                ready.c.state == "ready",
+                ready.c.state == JobState.READY,
                 ready.c.queue.in_(queues),
                 ready.c.not_before <= now(),
                 or_(projects.c.quota.is_(None), running < projects.c.quota),
@@ -98,7 +100,7 @@ def claim(
             update(jobs)
             .where(jobs.c.id == best)
             .values(
-                state="running",
+                state=JobState.RUNNING,
                 attempt=jobs.c.attempt + 1,
                 worker_id=worker_id,
                 lease_until=now() + lease_s,
@@ -124,7 +126,7 @@ def claim(
         of = connection.scalars(
             select(nodes.c.experiment_id)
             .join(experiments, experiments.c.id == nodes.c.experiment_id)
-            .where(nodes.c.job_id == job.id, experiments.c.state == "running")
+            .where(nodes.c.job_id == job.id, experiments.c.state == ExperimentState.RUNNING)
             .distinct()
             .order_by(nodes.c.experiment_id)
         ).all()
@@ -133,7 +135,7 @@ def claim(
         if upload is not None:
             inputs.append(ClaimInput("upload", 0, upload.sha256, upload.id, upload.prefix, upload.manifest))
         line = job_event(
-            job.project_id, job.id, state="running", attempt=job.attempt, worker=worker_id, device=slots_device
+            job.project_id, job.id, state=JobState.RUNNING, attempt=job.attempt, worker=worker_id, device=slots_device
         )
         append(connection, [line])
     return Claim(
@@ -183,13 +185,15 @@ def sweep(engine: Engine) -> list[str]:
 
     Any number of workers may sweep at once.
     """
-    expired = and_(jobs.c.state == "running", jobs.c.lease_until < now())
-    due = and_(jobs.c.state == "ready", jobs.c.not_before <= now(), wanted())
+    expired = and_(jobs.c.state == JobState.RUNNING, jobs.c.lease_until < now())
+    due = and_(jobs.c.state == JobState.READY, jobs.c.not_before <= now(), wanted())
     with read(engine) as connection:
         late = connection.scalars(select(jobs.c.id).where(expired)).all()
     if late:
         with write(engine) as connection:
             rows = lock_jobs(connection, jobs.c.id.in_(late), expired, skip_locked=True)
-            end_attempts(connection, rows, "lost", {"message": "the worker was not heard of for a whole lease"})
+            end_attempts(
+                connection, rows, AttemptOutcome.LOST, {"message": "the worker was not heard of for a whole lease"}
+            )
     with read(engine) as connection:
         return list(connection.scalars(select(jobs.c.queue).distinct().where(due).order_by(jobs.c.queue)))

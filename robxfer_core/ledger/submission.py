@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 
 from robxfer_core.planning.plan import Node, Plan
+from robxfer_core.spec.states import ExperimentState, JobState
 
 from . import uploads
 from .engine import Conflict, lock_jobs, now, read, write
@@ -66,10 +67,12 @@ def submit(
         _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)
         _insert_nodes(connection, experiment_id, plan, ids)
         _move(connection, rows, distinct)
-        armed = arm(connection, [row.id for row in rows if row.key in new or row.state in ("failed", "cancelled")])
+        armed = arm(
+            connection, [row.id for row in rows if row.key in new or row.state in (JobState.FAILED, JobState.CANCELLED)]
+        )
         weigh(connection, list(ids.values()))
         counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
-        lines = [experiment_event(project_id, experiment_id, state="running", **counts)]
+        lines = [experiment_event(project_id, experiment_id, state=ExperimentState.RUNNING, **counts)]
         again = {row.id for row in rows if row.key not in new}
         lines += [job_event(project_id, row.id, state=row.state) for row in armed if row.id in again]
         append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
@@ -78,7 +81,7 @@ def submit(
 
 def queues_of(armed: list[Any]) -> list[str]:
     """The queues in which armed jobs became ready."""
-    return sorted({row.queue for row in armed if row.state == "ready"})
+    return sorted({row.queue for row in armed if row.state == JobState.READY})
 
 
 def submitted(engine: Engine, project_id: str, given: tuple[str, str]) -> str | None:
@@ -120,7 +123,7 @@ def _insert_experiment(
             id=experiment_id,
             project_id=project_id,
             name=spec["name"],
-            state="running",
+            state=ExperimentState.RUNNING,
             spec=spec,
             created_at=now(),
             created_by=created_by,
@@ -155,7 +158,7 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
         }
         for key, node in sorted(distinct.items())
     ]
-    still = {"state": "waiting", "missing": 0, "not_before": 0.0, "spent": {}, "attempt": 0}
+    still = {"state": JobState.WAITING, "missing": 0, "not_before": 0.0, "spent": {}, "attempt": 0}
     put = insert_or(connection, jobs).values(
         project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **still
     )
@@ -204,7 +207,8 @@ def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) ->
     moved = [
         {"job": row.id, "to": running.full_queue, "of": running.gpus}
         for row, running in ((row, distinct[row.key].running) for row in rows)
-        if row.state not in ("running", "done") and (row.queue, row.gpus) != (running.full_queue, running.gpus)
+        if row.state not in (JobState.RUNNING, JobState.DONE)
+        and (row.queue, row.gpus) != (running.full_queue, running.gpus)
     ]
     if moved:
         put = update(jobs).where(jobs.c.id == bindparam("job"))

@@ -3,11 +3,15 @@
 Migrations say the same (a test compares them). JSON is plain JSON: nothing is searched inside it.
 """
 
+from collections.abc import Iterable
+from enum import StrEnum
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
     Column,
+    Dialect,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -18,12 +22,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
-JOB_STATES = ("waiting", "ready", "running", "done", "failed", "cancelled")
+from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
+
 SCOPES = ("read", "submit", "admin")  # each may do what those before it may
-EXPERIMENT_STATES = ("running", "done", "failed", "cancelled")
 
 metadata = MetaData(
     naming_convention={
@@ -40,8 +46,26 @@ Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only i
 Json = JSON(none_as_null=True)
 
 
-def _state(states: tuple[str, ...]) -> CheckConstraint:
-    return CheckConstraint("state in ({})".format(", ".join(f"'{state}'" for state in states)), name="state")
+class EnumText(TypeDecorator[StrEnum]):
+    """A column of text that holds the values of a StrEnum and is read as its members."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, enum: type[StrEnum], stored_as: TypeEngine[str]) -> None:
+        super().__init__()
+        self.impl = stored_as
+        self.enum = enum
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(self.enum(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.enum(value)
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    return CheckConstraint("{} in ({})".format(column, ", ".join(f"'{value}'" for value in values)), name=column)
 
 
 projects = Table(
@@ -64,7 +88,7 @@ tokens = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Column("used_at", Double),
-    CheckConstraint("scope in ({})".format(", ".join(f"'{scope}'" for scope in SCOPES)), name="scope"),
+    _one_of("scope", SCOPES),
     UniqueConstraint("project_id", "name"),
 )
 
@@ -102,12 +126,12 @@ experiments = Table(
     Column("id", Id, primary_key=True),
     Column("project_id", Id, ForeignKey("projects.id"), nullable=False),
     Column("name", Text, nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", EnumText(ExperimentState, String(16)), nullable=False),
     Column("spec", Json, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("created_by", Text),  # the name of the token that submitted it; none where no token was asked for
-    _state(EXPERIMENT_STATES),
+    _one_of("state", ExperimentState),
     Index(None, "project_id", "id"),
     Index(None, "project_id", "name", "id"),
 )
@@ -142,7 +166,7 @@ jobs = Table(
     Column("retries_out_of_memory", Integer, nullable=False),
     Column("retries_lost", Integer, nullable=False),
     Column("backoff_s", Double, nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", EnumText(JobState, String(16)), nullable=False),
     Column("missing", Integer, nullable=False),  # inputs not done; kept while the job waits
     Column("not_before", Double, nullable=False),
     Column("spent", Json, nullable=False),  # retries spent since it was armed, by outcome
@@ -151,14 +175,14 @@ jobs = Table(
     Column("lease_until", Double),
     Column("progress", Json),
     Column("checkpoint", Json),
-    Column("outcome", Text),  # of the last attempt that ended
+    Column("outcome", EnumText(AttemptOutcome, Text())),  # of the last attempt that ended
     Column("error", Json),
     Column("artifact_id", Id),
     Column("created_at", Double, nullable=False),
     Column("ready_at", Double),
     Column("started_at", Double),
     Column("ended_at", Double),
-    _state(JOB_STATES),
+    _one_of("state", JobState),
     UniqueConstraint("project_id", "key"),
     Index(None, "state", "queue"),
 )
@@ -200,7 +224,7 @@ attempts = Table(
     Column("device", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
-    Column("outcome", Text),
+    Column("outcome", EnumText(AttemptOutcome, Text())),
     Column("error", Json),
     Column("waited_s", Double),  # from when the job was ready to the claim
     Column("publish_s", Double),  # from the child's end to the artifact

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
 from robxfer_core.planning.plan import Plan
 from robxfer_core.spec.errors import Problem, SpecError, place, show
+from robxfer_core.spec.states import JobState
 
 from .engine import insert as insert_or
 from .engine import now, read, write
@@ -106,7 +107,9 @@ def hold(connection: Connection, project_id: str, plan: Plan) -> None:
     lacking = {node.key: node for node in named if node.params["upload"] not in found}
     if not lacking:
         return
-    done = select(jobs.c.key).where(jobs.c.project_id == project_id, jobs.c.key.in_(lacking), jobs.c.state == "done")
+    done = select(jobs.c.key).where(
+        jobs.c.project_id == project_id, jobs.c.key.in_(lacking), jobs.c.state == JobState.DONE
+    )
     for key in connection.scalars(done):
         del lacking[key]
     if lacking:
@@ -126,7 +129,9 @@ def forget(engine: Engine, project_id: str, sha256: str) -> Upload | None:
         if row is None:
             return None
         needed = select(jobs.c.params).where(
-            jobs.c.project_id == project_id, jobs.c.kind.in_(IMPORTS), jobs.c.state.not_in(("failed", "cancelled"))
+            jobs.c.project_id == project_id,
+            jobs.c.kind.in_(IMPORTS),
+            jobs.c.state.not_in((JobState.FAILED, JobState.CANCELLED)),
         )
         if any(params.get(FILE) == sha256 for params in connection.scalars(needed)):
             return None

@@ -21,6 +21,7 @@ from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
 from robxfer_core.planning.plan import InputRef, Node, Plan
 from robxfer_core.settings import Settings
+from robxfer_core.spec.states import AttemptOutcome
 
 from .stack import HURRIED, Stack
 
@@ -156,7 +157,7 @@ class Ledger:
         return fenced.publish(self.engine, claim.job_id, claim.attempt, "model", {"files": files})
 
     def finish(self, claim: queue.Claim, outcome: str) -> bool:
-        return fenced.finish(self.engine, claim.job_id, claim.attempt, outcome, {"message": outcome})
+        return fenced.finish(self.engine, claim.job_id, claim.attempt, AttemptOutcome(outcome), {"message": outcome})
 
     def drain(self) -> list[str]:
         """Claim and publish until nothing is ready. The names of the jobs, in order."""

@@ -7,6 +7,7 @@ from robxfer_core.ledger import artifacts, events, experiments, fenced, jobs, qu
 from robxfer_core.ledger.engine import Conflict, Unknown, write
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.ledger.tables import idempotency
+from robxfer_core.spec.states import AttemptOutcome
 
 pytestmark = pytest.mark.servers
 
@@ -136,7 +137,7 @@ def test_the_largest_wanted_counts(ledger):
 
     def found():
         job = jobs.job(ledger.engine, "default", ledger.job_id("a"))
-        return job.priority, job.deadline_s, job.retries["failed"]
+        return job.priority, job.deadline_s, job.retries[AttemptOutcome.FAILED]
 
     assert found() == (7, 100, 9)
     experiments.cancel(ledger.engine, "default", high)

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, MetaData, inspect, select
 from robxfer_core.ledger import experiments, fenced, jobs, migrate, queue, tables
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import metadata, projects
+from robxfer_core.spec.states import AttemptOutcome
 
 pytestmark = pytest.mark.servers
 
@@ -183,7 +184,7 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
     assert queue.sweep(engine) == ["cpu"]
     claim = queue.claim(engine, "w", ["cpu"], 60, "cpu")
     assert claim is not None
-    assert fenced.finish(engine, claim.job_id, claim.attempt, "failed")
+    assert fenced.finish(engine, claim.job_id, claim.attempt, AttemptOutcome.FAILED)
     assert jobs.job(engine, "default", "job_2").state == "ready"
 
     fill(engine, LATER)

@@ -16,6 +16,7 @@ from robxfer_cli.main import app, main
 from robxfer_cli.progress import _Board
 from robxfer_core import __version__
 from robxfer_core.client import Unreachable
+from robxfer_core.spec.states import AttemptOutcome, JobState
 from robxfer_core.spec.wire.experiments import ExperimentView
 from robxfer_core.spec.wire.jobs import EventView, JobView
 
@@ -159,7 +160,8 @@ def test_names_and_messages_with_brackets_are_told_whole() -> None:
 def test_failures_say_why_and_how_many_more() -> None:
     error = {"class": "Exit", "message": "the process ended", "output": ["last [b] line"]}
     job = JobView(
-        id="job_1", key="k", kind="train", recipe=1, state="failed", outcome="failed", error=error, params={},
+        id="job_1", key="k", kind="train", recipe=1, params={}, error=error,
+        state=JobState.FAILED, outcome=AttemptOutcome.FAILED,
         queue="cpu", deadline_s=1.0, created_at=0.0,
     )  # fmt: skip
     out = io.StringIO()

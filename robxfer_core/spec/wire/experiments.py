@@ -1,12 +1,11 @@
 """Experiments, and what submitting one answers."""
 
-from typing import Any, Literal
+from typing import Any
+
+from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
 
 from .base import Wire
-from .jobs import JobState, Progress
-
-ExperimentState = Literal["running", "done", "failed", "cancelled"]
-EXPERIMENT_ENDS: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+from .jobs import Progress
 
 
 class NodeView(Wire):
@@ -19,7 +18,7 @@ class NodeView(Wire):
     job_id: str
     key: str
     state: JobState
-    outcome: str | None = None
+    outcome: AttemptOutcome | None = None
     progress: Progress | None = None
     artifact_id: str | None = None
     taken: bool | None = None
@@ -38,7 +37,7 @@ class ExperimentRow(Wire):
     ended_at: float | None = None
     created_by: str | None = None
     """The name of the token that submitted it; none where no token was asked for."""
-    jobs: dict[str, int] = {}
+    jobs: dict[JobState, int] = {}
     """Its jobs, counted by state."""
 
 

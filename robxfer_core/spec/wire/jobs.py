@@ -1,10 +1,10 @@
 """Jobs, what they wait for, measure and tell, and the kinds of them."""
 
-from typing import Any, Literal
+from typing import Any
+
+from robxfer_core.spec.states import AttemptOutcome, JobState
 
 from .base import Wire
-
-JobState = Literal["waiting", "ready", "running", "done", "failed", "cancelled"]
 
 
 class Progress(Wire):
@@ -23,8 +23,8 @@ class AttemptView(Wire):
     device: str | None = None
     started_at: float
     ended_at: float | None = None
-    outcome: str | None = None
-    """succeeded, failed, out_of_memory, timed_out, preempted, lost or stopped; none while it runs."""
+    outcome: AttemptOutcome | None = None
+    """How it ended; none while it runs."""
     error: dict[str, Any] | None = None
     seconds: float | None = None
     waited_s: float | None = None
@@ -65,7 +65,7 @@ class JobView(Wire):
     kind: str
     recipe: int
     state: JobState
-    outcome: str | None = None
+    outcome: AttemptOutcome | None = None
     error: dict[str, Any] | None = None
     params: dict[str, Any]
     inputs: list[InputView] = []
@@ -73,9 +73,9 @@ class JobView(Wire):
     gpus: int = 1
     priority: int = 0
     deadline_s: float
-    retries: dict[str, int] = {}
+    retries: dict[AttemptOutcome, int] = {}
     """Further attempts allowed, by how one ended."""
-    spent: dict[str, int] = {}
+    spent: dict[AttemptOutcome, int] = {}
     """Of those, the spent ones."""
     backoff_s: float = 0
     attempt: int = 0

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from robxfer_core.ledger import events, experiments, tokens
-from robxfer_core.spec.wire.experiments import EXPERIMENT_ENDS
+from robxfer_core.spec.states import ENDED_EXPERIMENT_STATES
 from robxfer_core.spec.wire.jobs import EventView
 
 from .auth import Caller
@@ -180,7 +180,7 @@ async def stream(
                 event, last = event_view(row), row.id
                 state = _state(event) or state
                 yield _line(event)
-        while state not in EXPERIMENT_ENDS:
+        while state not in ENDED_EXPERIMENT_STATES:
             event = await follower.next()
             if event is None:
                 return

@@ -18,6 +18,7 @@ from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish
 from robxfer_core.jobs.registry import kind_of
 from robxfer_core.ledger import fenced, queue, uploads
 from robxfer_core.ledger.engine import AWAY
+from robxfer_core.spec.states import AttemptOutcome
 
 from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child
@@ -84,7 +85,7 @@ class _Attempt:
         except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
-        self._own("finish", lambda ids: fenced.finish(*ids, ending.outcome, ending.error))
+        self._own("finish", lambda ids: fenced.finish(*ids, AttemptOutcome(ending.outcome), ending.error))
         self._forget_upload()
         return ending.outcome
 

@@ -13,6 +13,7 @@ import yaml
 
 from robxfer_core.client import ApiError
 from robxfer_core.ledger import artifacts, fenced, workers
+from robxfer_core.spec.states import AttemptOutcome
 
 from .conftest import DIGITS
 
@@ -206,7 +207,7 @@ def test_a_job_tells_its_attempts_its_error_and_what_it_waits_for(service: Any, 
             service.engine, claim.job_id, 1, metrics=[("loss", 1, 0.5), ("loss", 2, 0.25)], logs=["a", "b"]
         )
         assert fenced.note(service.engine, claim.job_id, 1, metrics=[("acc", 1, float("nan"))])
-        fenced.finish(service.engine, claim.job_id, 1, "failed", {"message": "no such file"})
+        fenced.finish(service.engine, claim.job_id, 1, AttemptOutcome.FAILED, {"message": "no such file"})
         failed = client.job(first.id)
         assert (failed.state, failed.outcome, failed.error) == ("failed", "failed", {"message": "no such file"})
         assert [(each.number, each.outcome, each.worker_id) for each in failed.attempts] == [(1, "failed", "worker-1")]

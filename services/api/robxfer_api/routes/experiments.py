@@ -19,8 +19,9 @@ from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.planning.cost import Cost, Measured, estimate
 from robxfer_core.planning.plan import Plan, make_plan
+from robxfer_core.spec.states import ExperimentState, JobState
 from robxfer_core.spec.wire.base import Page
-from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentState, ExperimentView, Submitted
+from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, Submitted
 from robxfer_core.spec.wire.plan import PlanView
 
 from .artifacts import DAMAGE, read_whole
@@ -144,7 +145,7 @@ def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
     return f"The job {member.name} is {member.state}{told}."
 
 
-def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
+def _cost(ctx: Context, plan: Plan, states: dict[str, JobState]) -> Cost:
     queues = {node.running.full_queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
     measured = {
@@ -152,5 +153,5 @@ def _cost(ctx: Context, plan: Plan, states: dict[str, str]) -> Cost:
         for (kind, queue, outcome), each in ctx.tally.read(ctx.engine).items()
         if outcome == "succeeded"
     }
-    done = {key for key, state in states.items() if state == "done"}
+    done = {key for key, state in states.items() if state == JobState.DONE}
     return estimate(plan, done, measured, slots or ctx.settings.slots)
