@@ -204,7 +204,7 @@ def rank_correlations(eps: ArrayLike, accuracy: ArrayLike) -> dict[str, float | 
 def detectable(estimate: Estimate, alpha: float, margin: float, power: float = 0.8) -> float | None:
     """The difference that would have been shown with this power, at the largest error among the estimate's levels.
 
-    margin + (t[1 - alpha / (2 levels)] + t[power]) * error: `spec.detectable.detectable_effect` with the errors seen.
+    margin + (t[1 - alpha / (2 levels)] + t[power]) * error: `planning.power.detectable_effect` with the errors seen.
     """
     if not estimate.df or not estimate.error.size:
         return None

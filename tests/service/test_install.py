@@ -37,6 +37,8 @@ import robxfer_api
 pages = Path(robxfer_api.__file__).parent
 assert list((pages / "pages").glob("*.html")) and list((pages / "static").iterdir())
 assert any(getattr(route, "path", "") == "/healthz" for route in app.routes) or "/healthz" in app.openapi()["paths"]
+from robxfer_core.planning.power import detectable_effect
+assert detectable_effect(5, 4, 500, 0.02, 0.3) > 0
 for absent in ("torch", "torchvision"):
     try:
         __import__(absent)
