@@ -57,7 +57,7 @@ class Stack:
             **HURRIED,
         )
         self.url = f"http://127.0.0.1:{self.settings.port}"
-        command = [sys.executable, "-m", "robxfer_cli.main", "api"]
+        command = [sys.executable, "-P", "-m", "robxfer_cli.main", "api"]
         (folder / "api").mkdir()
         self.api = Server(folder / "api", command, self._api_answers, servers.told(self.settings))
         self.workers: list[servers.Worker] = []

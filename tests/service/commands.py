@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def command(folder: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "robxfer_cli.main", *words, "--data-dir", str(folder / "data")]
+    return [sys.executable, "-P", "-m", "robxfer_cli.main", *words, "--data-dir", str(folder / "data")]
 
 
 def robxfer(folder: Path, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:

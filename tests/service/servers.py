@@ -20,9 +20,11 @@ from .killable import children_of, seaweedfs
 
 ROOT = Path(__file__).parents[2]
 MODULE = "robxfer_worker.worker"
+PATIENCE_S = 240.0
+"""How long a test waits for what has to come. A busy machine may take long; only what is broken takes longer."""
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0, pause: float = 0.05) -> Any:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE_S, pause: float = 0.05) -> Any:
     """Wait for a condition to be true, and return its value; AssertionError after the given time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -179,9 +181,9 @@ def start_worker(
     log = folder / f"worker-{time.monotonic_ns()}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            env=told(settings) | environment,
+            [sys.executable, "-P", "-m", module],
+            cwd=folder,
+            env=told(settings) | ({"PYTHONPATH": str(ROOT)} if module.startswith("tests.") else {}) | environment,
             stdout=file,
             stderr=file,
             start_new_session=True,

@@ -93,7 +93,7 @@ class Host:
 
     def command(self, words: list[str]) -> list[str]:
         """What an image runs, by the Python that runs the tests."""
-        own = {"robxfer": [sys.executable, "-m", "robxfer_cli.main"], "python": [sys.executable]}
+        own = {"robxfer": [sys.executable, "-P", "-m", "robxfer_cli.main"], "python": [sys.executable]}
         return [*own.get(words[0], [words[0]]), *map(self.outside, words[1:])]
 
     def run(self, name: str, words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -47,7 +47,7 @@ def api(settings: Settings) -> Iterator[tuple[int, str]]:
     told = {f"ROBXFER_{name.upper()}": servers._text(value) for name, value in settings if value is not None}
     own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "robxfer_cli.main", "api"], env=own | told, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-m", "robxfer_cli.main", "api"], env=own | told, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

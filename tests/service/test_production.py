@@ -22,7 +22,7 @@ pytestmark = pytest.mark.servers
 
 def collect(environment: dict[str, str], *words: str) -> list[dict[str, Any]]:
     """What a collection of all that is not needed this very moment says."""
-    command = [sys.executable, "-m", "robxfer_cli.main", "gc", "--older-than", "0", "--json", *words]
+    command = [sys.executable, "-P", "-m", "robxfer_cli.main", "gc", "--older-than", "0", "--json", *words]
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
     return [json.loads(line) for line in said.stdout.splitlines()]
 
@@ -43,9 +43,9 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
             "ROBXFER_PORT": "0",
         }
         own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")} | told
-        subprocess.run([sys.executable, "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=60)
+        subprocess.run([sys.executable, "-P", "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=60)
         api = subprocess.Popen(
-            [sys.executable, "-m", "robxfer_cli.main", "api"], env=own, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", "-m", "robxfer_cli.main", "api"], env=own, stdout=subprocess.PIPE, text=True
         )
         assert api.stdout is not None
         try:

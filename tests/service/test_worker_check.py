@@ -36,5 +36,5 @@ def test_a_worker_that_stands_still_or_is_gone_is_known(migrated_sqlite: Path, t
 
 def _lives(data: Path) -> bool:
     own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
-    command = [sys.executable, "-m", "robxfer_cli.main", "worker", "--check"]
+    command = [sys.executable, "-P", "-m", "robxfer_cli.main", "worker", "--check"]
     return subprocess.run(command, env={**own, "ROBXFER_DATA_DIR": str(data)}, timeout=60).returncode == 0

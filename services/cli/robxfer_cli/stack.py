@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+PYTHON = (sys.executable, "-P", "-m")
+"""Starts a module of ours. By -P nothing is imported from the working directory, where a user's files lie."""
 START_S = 120.0
 LOCK_S = 1.0  # for which one that starts waits, since whoever looks whether one runs holds the lock for a moment
 STOP_S = 40.0  # longer than the grace that a worker gives its children
@@ -48,14 +50,7 @@ def running(data_dir: Path) -> str | None:
 @contextmanager
 def started(data_dir: Path, worker: bool) -> Iterator[str]:
     """A stack of our own (without worker: the API alone), ended when the block is left. Yields where it listens."""
-    command = [
-        sys.executable,
-        "-m",
-        "robxfer_cli.stack",
-        "--data-dir",
-        str(data_dir),
-        *(["--worker"] if worker else []),
-    ]
+    command = [*PYTHON, "robxfer_cli.stack", "--data-dir", str(data_dir), *(["--worker"] if worker else [])]
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "stack.log").open("ab") as log:
         process = subprocess.Popen(
@@ -141,10 +136,7 @@ def _keep_worker(data_dir: Path, stop: threading.Event, working: threading.Event
     while not stop.is_set():
         with (data_dir / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "robxfer_cli.embedded_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
+                [*PYTHON, "robxfer_cli.embedded_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
             )
         assert worker.stdin is not None
         ended = threading.Event()
@@ -209,7 +201,7 @@ def _end_with_stdin() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m robxfer_cli.stack", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m robxfer_cli.stack", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--worker", action="store_true")
     options = parser.parse_args()

@@ -35,7 +35,7 @@ def judge(code: int, end: dict[str, Any] | None, reason: str | None, kills: int,
         return Ending(
             "failed", _with_tail({"class": "Exit", "message": f"the process ended with status {code}"}, output)
         )
-    error = {"class": "Killed", "message": f"the process was ended by {_signal_name(-code)}"}
+    error = {"class": "Killed", "message": f"the process was ended by {signal_name(-code)}"}
     starved = code == -signal.SIGKILL and memory_kills() > kills
     return Ending("out_of_memory" if starved else "failed", _with_tail(error, output))
 
@@ -68,7 +68,8 @@ def _with_tail(error: dict[str, Any], output: Path) -> dict[str, Any]:
     return {**error, "output": lines} if lines else error
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """A signal as people write it: SIGKILL."""
     try:
         return signal.Signals(number).name
     except ValueError:

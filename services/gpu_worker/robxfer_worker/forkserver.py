@@ -223,7 +223,7 @@ def _reap(told: dict[int, int]) -> None:
 
 
 def main() -> None:
-    """`python -m robxfer_worker.forkserver CONTROL_FD THREADS`: preload, then serve."""
+    """`python -P -m robxfer_worker.forkserver CONTROL_FD THREADS`: preload, then serve."""
     control = socket.socket(fileno=int(sys.argv[1]))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = sys.argv[2]

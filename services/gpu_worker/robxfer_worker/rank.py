@@ -14,8 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .child import ChildRun, attempt, failure
-from .ranks import DOOR, die_with
+# In full, for torchrun runs this file as a script, which belongs to no package.
+from robxfer_worker.child import ChildRun, attempt, failure
+from robxfer_worker.ranks import DOOR, TERMINATED, die_with
 
 TIMEOUT = timedelta(minutes=30)
 """For one exchange between ranks. That one has died is noticed sooner, by torchrun and by those who talk to it."""
@@ -23,8 +24,8 @@ TIMEOUT = timedelta(minutes=30)
 
 def main(number: int, size: int) -> None:
     """Compute with the others, in the attempt's folder, and tell the child how it ended."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before any thread starts, for _terminate
     die_with(int(sys.argv[1]))
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, which ends the others where one fails
     channel = socket.socket(socket.AF_UNIX)
     channel.connect(DOOR)
     job = json.loads(Path("job.json").read_text())
@@ -36,6 +37,7 @@ def main(number: int, size: int) -> None:
         run.out.mkdir()
     run.say(rank=number)
     threading.Thread(target=_watch, args=(channel, run), daemon=True).start()
+    threading.Thread(target=_terminate, args=(run,), daemon=True).start()
     try:
         end = _attempt(job, run)
     except Exception as error:
@@ -66,6 +68,16 @@ def _watch(channel: socket.socket, run: ChildRun) -> None:
     while channel.recv(1):
         run.stopping = True
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _terminate(run: ChildRun) -> None:
+    """End when torchrun asks for it, as it does where another rank fails, and say so: a killed rank says nothing.
+
+    By a thread, since the main one may be waiting for the others, and Python's handlers run in that one alone.
+    """
+    signal.sigwait({signal.SIGTERM})
+    run.say(end={"outcome": TERMINATED, "at": time.monotonic()})
+    os._exit(1)
 
 
 if __name__ == "__main__":

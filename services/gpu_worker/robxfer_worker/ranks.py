@@ -8,22 +8,27 @@ torchrun. They inherit the locks of the GPUs, which so are held until the last o
 
 import ctypes
 import json
+import math
 import os
 import selectors
 import signal
 import socket
+import time
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ending import memory_kills
+from .ending import memory_kills, signal_name
 
 if TYPE_CHECKING:
     from .child import ChildRun
 
 DOOR = "ranks.sock"
 LISTEN_S = 0.2  # seconds between looks at whether the job has to stop
+SETTLE_S = 10.0  # seconds that the other ranks have to end once one has gone wrong; torchrun kills in 30
+TERMINATED = "terminated"
+"""The outcome of a rank that torchrun has ended, because of another."""
 SUMMARY_S = 20.0  # seconds that torchrun has to print which of its ranks failed, and how
 PR_SET_PDEATHSIG = 1
 
@@ -38,6 +43,16 @@ class _Voice:
         self.gone = False
         self._rest = b""
 
+    @property
+    def silent(self) -> bool:
+        """Whether it ended without a word."""
+        return self.gone and self.end is None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or is about to."""
+        return self.gone or self.end is not None
+
     def hear(self) -> list[dict[str, Any]]:
         """What it says to those who wait for the job."""
         piece = self.channel.recv(1 << 16)
@@ -49,7 +64,7 @@ class _Voice:
             if "rank" in entry:
                 self.rank = entry["rank"]
             elif "end" in entry:
-                self.end = entry["end"]
+                self.end = self.end or entry["end"]
             else:
                 said.append(entry)
         return said
@@ -98,45 +113,68 @@ def _torchrun(ranks: int, parent: int, run: "ChildRun", door: socket.socket) -> 
 def _listen(
     door: socket.socket, voices: list[_Voice], torchrun: BaseProcess, ranks: int, run: "ChildRun"
 ) -> dict[str, Any]:
-    kills, told = memory_kills(), False
+    kills, told, limit = memory_kills(), False, math.inf
     with selectors.DefaultSelector() as selector:
         selector.register(door, selectors.EVENT_READ)
         assert torchrun.pid is not None
         ended = os.pidfd_open(torchrun.pid)
         selector.register(ended, selectors.EVENT_READ)
-        while True:
-            heard = {key.fileobj for key, _ in selector.select(LISTEN_S)}
-            for voice in voices:
-                if voice.channel in heard:
-                    for entry in voice.hear():
-                        run.say(**entry)
-                    if voice.gone:
-                        selector.unregister(voice.channel)
-                if run.stopping and not told and voice.rank == 0:
-                    voice.channel.sendall(b"\n")
-                    told = True
-            if door in heard:
-                channel, _ = door.accept()
-                voices.append(_Voice(channel))
-                selector.register(channel, selectors.EVENT_READ)
-            end = _end(voices, ranks, memory_kills() > kills)
-            if end is None and heard == {ended}:
-                end = _failed("Exit", "torchrun ended before its ranks")
-            if end is not None:
-                return end
+        try:
+            while True:
+                heard = {key.fileobj for key, _ in selector.select(LISTEN_S)}
+                for voice in voices:
+                    if voice.channel in heard:
+                        for entry in voice.hear():
+                            run.say(**entry)
+                        if voice.gone:
+                            selector.unregister(voice.channel)
+                    if run.stopping and not told and voice.rank == 0:
+                        voice.channel.sendall(b"\n")
+                        told = True
+                if door in heard:
+                    channel, _ = door.accept()
+                    voices.append(_Voice(channel))
+                    selector.register(channel, selectors.EVENT_READ)
+                if limit == math.inf and any(map(_went_wrong, voices)):
+                    limit = time.monotonic() + SETTLE_S
+                over = len(voices) == ranks and all(voice.over for voice in voices)
+                if over or heard == {ended} or time.monotonic() >= limit:
+                    return _judge(voices, torchrun.exitcode, memory_kills() > kills)
+        finally:
+            os.close(ended)
 
 
-def _end(voices: list[_Voice], ranks: int, starved: bool) -> dict[str, Any] | None:
-    """How the job ended, if it did: what went wrong first, for that is what brought the other ranks down."""
+def _went_wrong(voice: _Voice) -> bool:
+    return voice.silent or (voice.end is not None and "error" in voice.end)
+
+
+def _judge(voices: list[_Voice], torchrun: int | None, starved: bool) -> dict[str, Any]:
+    """How the job ended, by what went wrong first, for that is what brought the others down.
+
+    A process that was killed says nothing, and its neighbours may report their broken connections before its own is
+    seen to close; so a silent end goes before every error. Of errors the earliest counts, by the machine's one clock.
+
+    Args:
+        voices: The ranks that have come to the door.
+        torchrun: Its exit code, minus the signal that ended it; None while it runs.
+        starved: Whether the kernel has killed a process of this container for want of memory meanwhile.
+    """
+    if torchrun is not None and torchrun < 0:
+        return _killed(f"torchrun was ended by {signal_name(-torchrun)}", starved)
     for voice in voices:
-        if voice.gone and voice.end is None:
-            end = _failed("Killed", f"rank {voice.rank} ended without a word")
-            return {**end, "outcome": "out_of_memory"} if starved else end
-    ends = [voice.end for voice in voices if voice.end is not None]
-    others = [end for end in ends if end["outcome"] != "succeeded"]
-    if others:
-        return min(others, key=lambda end: end["at"])
-    return ends[0] if len(ends) == ranks else None
+        if voice.silent:
+            name = "a rank" if voice.rank is None else f"rank {voice.rank}"
+            return _killed(f"{name} ended without a word", starved)
+    ends = [voice.end for voice in voices if voice.end is not None and voice.end["outcome"] != TERMINATED]
+    errors = [end for end in ends if "error" in end]
+    if errors:
+        return min(errors, key=lambda end: end["at"])
+    return ends[0] if ends and len(ends) == len(voices) else _failed("Exit", "torchrun ended before its ranks")
+
+
+def _killed(message: str, starved: bool) -> dict[str, Any]:
+    end = _failed("Killed", message)
+    return {**end, "outcome": "out_of_memory"} if starved else end
 
 
 def _failed(name: str, message: str) -> dict[str, Any]:

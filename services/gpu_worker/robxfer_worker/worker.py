@@ -1,4 +1,4 @@
-"""The worker's process: `python -m robxfer_worker.worker`, told everything by ROBXFER_* (see settings.py)."""
+"""The worker's process: `python -P -m robxfer_worker.worker`, told everything by ROBXFER_* (see settings.py)."""
 
 import os
 import socket
