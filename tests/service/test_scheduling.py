@@ -85,7 +85,7 @@ def test_an_error_of_a_rank_is_that_of_the_job(stack, worker):
     assert stack.ended(experiment) == "failed"
     error = stack.job(experiment).error
     assert (error["class"], error["rank"]) in {("ValidationError", 0), ("ValidationError", 1)}
-    assert any("kinds.py" in line for line in error["trace"])
+    assert any("compute.py" in line for line in error["trace"])
 
 
 def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_number(stack):

@@ -127,7 +127,7 @@ def test_an_error_of_a_job_is_told_with_its_trace(shared):
     assert (job.state, job.outcome) == ("failed", "failed")
     assert job.error["class"] == "ValidationError"
     assert "input_size" in job.error["message"]
-    assert any("kinds.py" in line for line in job.error["trace"])
+    assert any("compute.py" in line for line in job.error["trace"])
 
 
 def test_a_deadline_ends_an_attempt(shared):
