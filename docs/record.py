@@ -18,12 +18,12 @@ from typing import Any
 from sqlalchemy import Engine, Row, func, select
 
 from robxfer_core import __version__
-from robxfer_core.artifacts import fetch_manifest
-from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import artifacts, attempts, experiments, jobs, nodes
 from robxfer_core.planning.experiment import read_spec
+from robxfer_core.storage import fetch_manifest
+from robxfer_core.storage.folder import FolderStore
 
 REPORT = ("report.json", "report.html", "figure*.png", "figure*.svg")
 PICTURES = ("*.png",)

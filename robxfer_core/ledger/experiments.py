@@ -10,9 +10,9 @@ from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, Experime
 from .engine import Unknown, for_update, lock_jobs, now, read, write
 from .events import append, experiment_event, job_event
 from .paging import Page, before, page_of
-from .settle import Lines, arm, end_experiments, wanted, weigh
 from .submission import Submission, queues_of, submit, submitted
 from .tables import edges, experiments, jobs, labels, nodes
+from .transitions import Lines, arm, end_experiments, wanted, weigh
 
 __all__ = [
     "Experiment",

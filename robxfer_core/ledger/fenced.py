@@ -12,8 +12,8 @@ from .engine import finite, lock_jobs, now, write
 from .engine import insert as upsert
 from .events import append, job_event
 from .ids import new_id
-from .settle import close_attempt, count_down, end_attempts, end_experiments, having, wanted
 from .tables import artifacts, jobs, metrics
+from .transitions import close_attempt, count_down, end_attempts, end_experiments, having, wanted
 
 ROWS = 5000  # of metrics in one statement: both databases limit its parameters
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Engine, Row, and_, func, or_, select
 from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, JobState
 
 from .engine import Unknown, now, read
-from .settle import SPENDING, wanted
 from .tables import attempts, edges, experiments, jobs, metrics, nodes, projects, workers
+from .transitions import SPENDING, wanted
 from .workers import is_live
 
 

@@ -11,8 +11,8 @@ from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
 from . import uploads
 from .engine import CLAIMS_LOCK, advisory, lock_jobs, now, read, write
 from .events import append, job_event
-from .settle import end_attempts, wanted
 from .tables import artifacts, attempts, edges, experiments, jobs, nodes, projects
+from .transitions import end_attempts, wanted
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from .engine import Conflict, lock_jobs, now, read, write
 from .engine import insert as insert_or
 from .events import append, experiment_event, job_event
 from .ids import new_id
-from .settle import arm, end_experiments, weigh
 from .tables import edges, experiments, idempotency, jobs, labels, nodes
+from .transitions import arm, end_experiments, weigh
 
 KEPT_S = 24 * 3600.0
 """How long an idempotency key is remembered."""

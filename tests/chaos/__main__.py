@@ -17,9 +17,9 @@ from typing import Any
 
 import stamina
 
-from robxfer_core.artifacts import open_store
 from robxfer_core.client import ApiError, Client, Unreachable
 from robxfer_core.ledger.engine import connect
+from robxfer_core.storage import open_store
 from tests.service import servers
 
 from .count import count

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
 
-from robxfer_core.artifacts import Missing, Store
 from robxfer_core.ledger.engine import read
 from robxfer_core.ledger.queue import prefix_of
 from robxfer_core.ledger.tables import artifacts, attempts, experiments, jobs
+from robxfer_core.storage import Missing, Store
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from robxfer_core import bell
+from robxfer_core import messaging
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import artifacts, attempts, jobs, metrics, projects
@@ -52,7 +52,7 @@ class Stack:
         spec: dict[str, Any] = {"name": "test", "run": run or {}, "jobs": wanted}
         plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
         submission = experiments.submit(self.engine, project, spec, plan)
-        bell.ring(self.settings, submission.queues_ready)
+        messaging.notify(self.settings, submission.queues_ready)
         return submission.experiment_id
 
     def ended(self, experiment: str, project: str = "default") -> str:

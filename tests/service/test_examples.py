@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from robxfer_core import bell
-from robxfer_core.artifacts import fetch_manifest, open_store
+from robxfer_core import messaging
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.storage import fetch_manifest, open_store
 
 from . import servers
 from .servers import until
@@ -201,7 +201,7 @@ def test_a_toy_example_ends_done_and_says_what_it_is_there_to_say(shared: Stack,
     spec = read_spec(path.read_bytes())
     plan = make_plan(spec, dict(BUILTIN))
     submission = experiments.submit(shared.engine, "default", spec.model_dump(mode="json"), plan)
-    bell.ring(shared.settings, submission.queues_ready)
+    messaging.notify(shared.settings, submission.queues_ready)
     experiment = submission.experiment_id
 
     def over() -> str | None:

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from robxfer_core.ledger import experiments, figures, jobs, queue, workers
+from robxfer_core.ledger import counts, experiments, jobs, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import projects
 from robxfer_core.ledger.tables import workers as workers_table
@@ -164,8 +164,8 @@ def test_figures(ledger):
     ledger.finish(ledger.claim(), "failed")
     ledger.publish(ledger.claim())
     ledger.publish(ledger.claim())
-    assert figures.queue_depth(ledger.engine) == {("cpu", "ready"): 1}
-    ended = figures.Tally().read(ledger.engine)
+    assert counts.queue_depth(ledger.engine) == {("cpu", "ready"): 1}
+    ended = counts.Tally().read(ledger.engine)
     done = ended["train", "cpu", "succeeded"]
     assert (done.flops, done.n) == (2e9, 2)
     assert done.seconds >= 0

@@ -14,11 +14,11 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from robxfer_core.artifacts import open_store
 from robxfer_core.ledger import fenced, migrate, queue
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import artifacts
 from robxfer_core.settings import Settings
+from robxfer_core.storage import open_store
 
 from . import servers
 

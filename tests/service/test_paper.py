@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from robxfer_core import bell
-from robxfer_core.artifacts import fetch_manifest, open_store
+from robxfer_core import messaging
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.storage import fetch_manifest, open_store
 
 from . import servers
 from .published import serving, write_checkpoint
@@ -50,7 +50,7 @@ def run_to_its_end(stack: Stack, spec: dict[str, Any]) -> str:
     """Submit a spec and wait until it is done. The experiment's id."""
     checked = read_spec(json.dumps(spec).encode(), "json")
     submission = experiments.submit(stack.engine, "default", spec, make_plan(checked, dict(BUILTIN)))
-    bell.ring(stack.settings, submission.queues_ready)
+    messaging.notify(stack.settings, submission.queues_ready)
     assert stack.ended(submission.experiment_id) == "done"
     return submission.experiment_id
 

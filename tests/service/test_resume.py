@@ -13,8 +13,7 @@ import pytest
 import torch
 from sqlalchemy import Engine, select
 
-from robxfer_core import bell
-from robxfer_core.artifacts import fetch_manifest, open_store
+from robxfer_core import messaging
 from robxfer_core.jobs.models import Train
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read, write
@@ -25,6 +24,7 @@ from robxfer_core.science.training import state as train_state
 from robxfer_core.science.transfer.checkpoint import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.storage import fetch_manifest, open_store
 
 from . import servers
 from .servers import until
@@ -95,7 +95,7 @@ def submit(engine: Engine, settings: Settings, project: str) -> dict[str, str]:
     spec: dict[str, Any] = {"name": "resume", "run": {"retries": {"lost": 20}, "backoff_s": 0}, "jobs": JOBS}
     plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
     submission = experiments.submit(engine, project, spec, plan)
-    bell.ring(settings, submission.queues_ready)
+    messaging.notify(settings, submission.queues_ready)
     return {each.name: each.job_id for each in experiments.jobs_of(engine, submission.experiment_id)}
 
 

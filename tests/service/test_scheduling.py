@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load
 
 from robxfer_cli.stack import started
-from robxfer_core.artifacts import open_store
 from robxfer_core.client import Client
 from robxfer_core.ledger.engine import write
 from robxfer_core.ledger.tables import jobs
+from robxfer_core.storage import open_store
 
 from . import servers
 from .servers import alive, children_of, until

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from robxfer_core import bell
-from robxfer_core.artifacts import open_store
+from robxfer_core import messaging
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.queue import prefix_of
@@ -22,6 +21,7 @@ from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.storage import open_store
 from tests.chaos.worker import HOLDS, ask_to_hold, held
 
 from . import servers
@@ -66,7 +66,7 @@ def submit(engine: Engine, settings: Settings) -> str:
     """The id of the training."""
     plan = make_plan(read_spec(json.dumps(SPEC).encode(), "json"), dict(BUILTIN))
     submission = experiments.submit(engine, "default", SPEC, plan)
-    bell.ring(settings, submission.queues_ready)
+    messaging.notify(settings, submission.queues_ready)
     return next(each.job_id for each in experiments.jobs_of(engine, submission.experiment_id) if each.name == "model")
 
 

@@ -11,9 +11,17 @@ import pytest
 import urllib3
 from minio.error import S3Error
 
-from robxfer_core import gc
-from robxfer_core.artifacts import Corrupt, Missing, S3Store, Store, fetch_manifest, open_store, publish_folder
 from robxfer_core.settings import Settings
+from robxfer_core.storage import (
+    Corrupt,
+    Missing,
+    S3Store,
+    Store,
+    collection,
+    fetch_manifest,
+    open_store,
+    publish_folder,
+)
 
 from . import servers
 
@@ -92,12 +100,12 @@ def test_what_broke_off_between_two_parts_is_collected_a_day_later(service, ledg
         return [each.object_name for each in store.client._list_multipart_uploads(store.bucket).uploads]
 
     assert list(store.walk()) == []
-    assert list(gc.remove(ledger.engine, store)) == []
-    monkeypatch.setattr(gc, "PARTS_S", -60.0)
-    expected = [gc.Removed("part", "p/j/1/model", 1, 0)]
-    assert list(gc.remove(ledger.engine, store, dry_run=True)) == expected
+    assert list(collection.remove(ledger.engine, store)) == []
+    monkeypatch.setattr(collection, "PARTS_S", -60.0)
+    expected = [collection.Removed("part", "p/j/1/model", 1, 0)]
+    assert list(collection.remove(ledger.engine, store, dry_run=True)) == expected
     assert sorted(broken()) == ["parted-not/x", "parted/p/j/1/model"]
-    assert list(gc.remove(ledger.engine, store)) == expected
+    assert list(collection.remove(ledger.engine, store)) == expected
     assert broken() == ["parted-not/x"]
     (other,) = store.client._list_multipart_uploads(store.bucket).uploads
     store.client._abort_multipart_upload(store.bucket, other.object_name, other.upload_id)

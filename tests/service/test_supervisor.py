@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from robxfer_core.artifacts import Unavailable
-from robxfer_core.artifacts.folder import FolderStore
-from robxfer_core.artifacts.store import Check, unchecked
 from robxfer_core.ledger import experiments, queue
 from robxfer_core.ledger.engine import write
 from robxfer_core.ledger.tables import jobs
+from robxfer_core.storage import Unavailable
+from robxfer_core.storage.folder import FolderStore
+from robxfer_core.storage.store import Check, unchecked
 from robxfer_worker.cache import Cache
 from robxfer_worker.forkserver import ForkServer
 from robxfer_worker.house import House, Slot

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from robxfer_core.artifacts import fetch_manifest, open_store
 from robxfer_core.ledger import experiments, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import events, jobs
+from robxfer_core.storage import fetch_manifest, open_store
 
 from . import servers
 from .servers import alive, group_alive, until

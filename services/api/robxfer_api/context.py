@@ -9,11 +9,11 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Header, Path, Query, Request
 from sqlalchemy import Engine
 
-from robxfer_core import bell
-from robxfer_core.artifacts import Store
-from robxfer_core.ledger.figures import Tally
+from robxfer_core import messaging
+from robxfer_core.ledger.counts import Tally
 from robxfer_core.planning.experiment import Experiment, read_spec
 from robxfer_core.settings import Settings
+from robxfer_core.storage import Store
 
 from .errors import Refused
 from .events import Fan
@@ -54,7 +54,7 @@ class Context:
 
     def _ring(self, queues: list[str]) -> None:
         try:
-            bell.ring(self.settings, queues)
+            messaging.notify(self.settings, queues)
         except Exception:
             log.exception("the bell could not be rung")
 

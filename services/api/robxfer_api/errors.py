@@ -14,11 +14,11 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from robxfer_core.artifacts import Unavailable
 from robxfer_core.ledger.engine import AWAY, Conflict, Unknown
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.spec.errors import SpecError, place, show
 from robxfer_core.spec.wire.base import FieldError, ProblemView
+from robxfer_core.storage import Unavailable
 
 INVALID_SPEC = "urn:robxfer:problem:invalid-spec"
 INVALID_REQUEST = "urn:robxfer:problem:invalid-request"

@@ -11,9 +11,9 @@ from fastapi.middleware import Middleware
 from fastapi.staticfiles import StaticFiles
 
 from robxfer_core import __version__
-from robxfer_core.artifacts import open_store
 from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
+from robxfer_core.storage import open_store
 
 from .audit import RequestLog
 from .context import Context

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from sqlalchemy import Engine
 
-from robxfer_core.ledger import figures, workers
-from robxfer_core.ledger.figures import Ended, Spread, Tally
+from robxfer_core.ledger import counts, workers
+from robxfer_core.ledger.counts import Ended, Spread, Tally
 
 Sample = tuple[str, dict[str, str], float]
 """What follows the family's name, the labels, and the value."""
@@ -25,7 +25,7 @@ def exposition(engine: Engine, tally: Tally) -> str:
     slots: Counter[str] = Counter()
     for worker in live:
         slots.update(dict.fromkeys(worker.queues, worker.slots))
-    depth, oldest = _few(figures.queue_depth(engine), figures.oldest_ready(engine), slots.keys())
+    depth, oldest = _few(counts.queue_depth(engine), counts.oldest_ready(engine), slots.keys())
     slots.update(dict.fromkeys((queue for queue, _ in depth), 0))  # one that nobody serves has none: worth a line
     outcomes = _by(ended, lambda kind, queue, outcome: {"kind": kind, "outcome": outcome})
     waits = _by(ended, lambda kind, queue, outcome: {"queue": queue})
@@ -66,13 +66,13 @@ def exposition(engine: Engine, tally: Tally) -> str:
                 "robxfer_wait_seconds",
                 "histogram",
                 "From ready to the start, of attempts that have ended.",
-                _histograms([(labels, each.waited) for labels, each in waits], figures.WAIT_BOUNDS_S),
+                _histograms([(labels, each.waited) for labels, each in waits], counts.WAIT_BOUNDS_S),
             ),
             _family(
                 "robxfer_publish_seconds",
                 "histogram",
                 "From the end of the computation to the artifact.",
-                _histograms([(labels, each.published) for labels, each in kinds], figures.PUBLISH_BOUNDS_S),
+                _histograms([(labels, each.published) for labels, each in kinds], counts.PUBLISH_BOUNDS_S),
             ),
         ]
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from celery import Celery
 from minio.error import S3Error
 
-from robxfer_core import bell
+from robxfer_core import messaging
 from robxfer_core.ledger import migrate
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _store(ctx: "Context") -> str | None:
 
 @cache
 def _ringer(url: str) -> Celery:
-    return bell.make_app(url, broker_connection_timeout=BROKER_S)
+    return messaging.make_app(url, broker_connection_timeout=BROKER_S)
 
 
 Check = Callable[["Context"], str | None]

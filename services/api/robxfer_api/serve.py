@@ -7,7 +7,7 @@ from typing import TextIO
 
 import uvicorn
 
-from robxfer_core.log import log_to
+from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
 
 from .context import Context

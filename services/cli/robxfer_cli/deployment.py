@@ -60,8 +60,8 @@ def make_bucket() -> None:
     from minio.error import S3Error
     from urllib3.exceptions import HTTPError
 
-    from robxfer_core.artifacts import S3Store, open_store
     from robxfer_core.settings import Settings
+    from robxfer_core.storage import S3Store, open_store
 
     settings = Settings()
     try:

@@ -47,8 +47,8 @@ def gc(
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
     from urllib3.exceptions import HTTPError
 
-    from robxfer_core.artifacts import Unavailable
     from robxfer_core.settings import Settings
+    from robxfer_core.storage import Unavailable
 
     try:
         _collect(Settings(), None if older_than is None else older_than * DAY_S, dry_run, as_json)
@@ -61,10 +61,9 @@ def gc(
 
 
 def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json: bool) -> None:
-    from robxfer_core import gc as collector
-    from robxfer_core.artifacts import open_store
-    from robxfer_core.ledger import audit, collect, migrate
+    from robxfer_core.ledger import audit, migrate, retention
     from robxfer_core.ledger.engine import connect
+    from robxfer_core.storage import collection, open_store
 
     at = migrate.current(settings.database_url)
     if at != migrate.head():
@@ -80,10 +79,10 @@ def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json
     action = "gc" if older_s is None else f"gc --older-than {older_s / DAY_S:g}"
     try:
         with nullcontext() if dry_run else audit.by_operator(engine, action, settings.store_url):
-            for each in collector.remove(engine, store, older_s, dry_run):
+            for each in collection.remove(engine, store, older_s, dry_run):
                 totals.setdefault(each.reason, Counter()).update(prefixes=1, objects=each.objects, bytes=each.bytes)
                 _tell(vars(each), f"{each.reason:10} {each.name}  {decimal(each.bytes)}", as_json)
-            rows = collect.history(engine, older_s, dry_run)
+            rows = retention.history(engine, older_s, dry_run)
     finally:
         engine.dispose()
     summary = {"dry_run": dry_run, "removed": {reason: dict(total) for reason, total in totals.items()}, "rows": rows}

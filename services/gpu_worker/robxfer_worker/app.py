@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from celery import Celery
 
-from robxfer_core import bell
+from robxfer_core import messaging
 from robxfer_core.ledger import queue
 from robxfer_core.ledger.engine import AWAY
 
@@ -58,9 +58,9 @@ def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
             if claim is None:
                 return
             if slots.free():
-                bell.ring(settings, [name])  # a message wakes one slot: pass it on while there may be more
+                messaging.notify(settings, [name])  # a message wakes one slot: pass it on while there may be more
             supervise(house, claim, slot)
-            bell.ring(settings, queue.sweep(house.engine))  # what the job's end made ready
+            messaging.notify(settings, queue.sweep(house.engine))  # what the job's end made ready
     except AWAY as error:
         log.warning("the slot gives up its turn: the database is away", error=str(error))
     except Exception:
@@ -71,9 +71,9 @@ def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
 
 def make_worker_app(house: House, work: Callable[[str], None]) -> Celery:
     """The Celery application whose task is `work(queue)`."""
-    app = bell.make_app(house.settings.broker_url)
+    app = messaging.make_app(house.settings.broker_url)
 
-    @app.task(name=bell.TASK)
+    @app.task(name=messaging.TASK)
     def heard(name: str) -> None:
         work(name)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from robxfer_core.artifacts import Store
 from robxfer_core.settings import Settings
+from robxfer_core.storage import Store
 
 from .cache import Cache
 from .forkserver import ForkServer

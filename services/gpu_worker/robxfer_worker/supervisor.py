@@ -14,11 +14,11 @@ import structlog
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.artifacts import Corrupt, Unavailable, fetch_manifest, publish_folder
 from robxfer_core.jobs.registry import kind_of
 from robxfer_core.ledger import fenced, queue, uploads
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.spec.states import AttemptOutcome
+from robxfer_core.storage import Corrupt, Unavailable, fetch_manifest, publish_folder
 
 from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child

@@ -14,11 +14,11 @@ import structlog
 from celery import signals
 from celery.platforms import SecurityWarning
 
-from robxfer_core import bell
-from robxfer_core.artifacts import open_store
+from robxfer_core import messaging
 from robxfer_core.ledger.engine import connect
-from robxfer_core.log import log_to
+from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
+from robxfer_core.storage import open_store
 
 from .app import Slots, make_worker_app, work
 from .cache import Cache
@@ -56,7 +56,7 @@ def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
 
         signals.worker_ready.connect(on_ready)
         signals.worker_shutting_down.connect(on_shutting_down)
-        app.amqp.queues.select([bell.wire_name(name) for name in settings.queues])
+        app.amqp.queues.select([messaging.wire_name(name) for name in settings.queues])
         program = app.Worker(
             pool="threads",
             concurrency=settings.slots,

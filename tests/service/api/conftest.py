@@ -15,13 +15,13 @@ import yaml
 from sqlalchemy import Engine
 
 from robxfer_api.serve import Server
-from robxfer_core.artifacts import Store, open_store, publish_folder
 from robxfer_core.client import Client
 from robxfer_core.ledger import fenced, migrate, queue, tokens
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.ids import new_id
-from robxfer_core.log import log_to
+from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
+from robxfer_core.storage import Store, open_store, publish_folder
 
 PATIENCE_S = 60.0
 DIGITS = {"shape": [1, 8, 8], "classes": 10, "train": 1348, "test": 449}

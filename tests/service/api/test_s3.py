@@ -8,9 +8,9 @@ from typing import Any
 import httpx2
 import yaml
 
-from robxfer_core.artifacts import open_store
 from robxfer_core.client import Client
 from robxfer_core.settings import Settings
+from robxfer_core.storage import open_store
 from tests.service import servers
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from robxfer_core.artifacts.folder import FolderStore
+from robxfer_core.storage.folder import FolderStore
 
 from .place import Place
 

@@ -9,14 +9,13 @@ from typing import Any
 
 from sqlalchemy import event, select, update
 
-from robxfer_core import gc
-from robxfer_core.artifacts import Stored
-from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.ledger import experiments, fenced, queue
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import artifacts as kept_artifacts
 from robxfer_core.ledger.tables import edges, events, jobs, metadata
 from robxfer_core.ledger.tables import experiments as all_experiments
+from robxfer_core.storage import Stored, collection
+from robxfer_core.storage.folder import FolderStore
 
 DAY = 86400.0
 
@@ -54,7 +53,9 @@ class Place:
     def gc(self, days: float | None = None, dry_run: bool = False) -> list[tuple[str, str]]:
         """What was removed, as (reason, prefix)."""
         older_s = None if days is None else days * DAY
-        return sorted((each.reason, each.name) for each in gc.remove(self.ledger.engine, self.store, older_s, dry_run))
+        return sorted(
+            (each.reason, each.name) for each in collection.remove(self.ledger.engine, self.store, older_s, dry_run)
+        )
 
     def age(self, days: float) -> None:
         """Let all that has ended so far have ended longer ago."""

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from robxfer_core import gc
-from robxfer_core.artifacts import Stored
-from robxfer_core.artifacts.folder import FolderStore
 from robxfer_core.ledger import queue
+from robxfer_core.storage import Stored, collection
+from robxfer_core.storage.folder import FolderStore
 
 from .place import Watched, sound
 
@@ -69,7 +68,9 @@ def test_how_much_went_is_told(place):
     place.put(f"{claim.prefix}/one", b"12345")
     place.put(f"{claim.prefix}/deep/two", b"678")
     place.ledger.finish(claim, "failed")
-    assert list(gc.remove(place.ledger.engine, place.store)) == [gc.Removed("attempt", claim.prefix, 2, 8)]
+    assert list(collection.remove(place.ledger.engine, place.store)) == [
+        collection.Removed("attempt", claim.prefix, 2, 8)
+    ]
 
 
 def test_what_a_stale_worker_uploads_late_goes_with_the_next_collection(place):
@@ -137,8 +138,8 @@ def test_a_large_store_takes_little_memory_and_few_statements(place):
     tracemalloc.start()
     try:
         with place.ledger.statements() as sent:
-            assert list(gc.remove(place.ledger.engine, store)) == []  # of a job that is not known nothing goes
+            assert list(collection.remove(place.ledger.engine, store)) == []  # of a job that is not known nothing goes
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
-    assert len([each for each in sent if "FROM" in each]) == 10_000 / gc.BATCH + 1  # of uploads
+    assert len([each for each in sent if "FROM" in each]) == 10_000 / collection.BATCH + 1  # of uploads

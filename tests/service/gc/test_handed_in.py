@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from robxfer_core import gc
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger import uploads as handed_in
 from robxfer_core.ledger.engine import now, read, write
@@ -16,6 +15,7 @@ from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import uploads
 from robxfer_core.planning.plan import Plan
 from robxfer_core.spec.errors import SpecError
+from robxfer_core.storage import collection
 
 from .place import DAY, Watched, amid
 
@@ -81,7 +81,7 @@ def test_a_collection_that_dies_between_an_uploads_row_and_its_bytes_is_finished
         raise OSError
 
     with pytest.raises(OSError):
-        list(gc.remove(ledger.engine, Watched(place.store.root, removing=die)))
+        list(collection.remove(ledger.engine, Watched(place.store.root, removing=die)))
     assert name in place.names()
     other = new_id("upl")  # nobody finds it any more: the same content comes anew
     assert hand_in(ledger, other) == other

@@ -13,9 +13,9 @@ from robxfer_api.context import Context, Ctx, Id
 from robxfer_api.errors import DAMAGED, Refused, not_found
 from robxfer_api.openapi import PROBLEM
 from robxfer_api.views import artifact_view
-from robxfer_core.artifacts import Corrupt, Missing, checked
 from robxfer_core.ledger import artifacts
 from robxfer_core.spec.wire.artifacts import ArtifactView
+from robxfer_core.storage import Corrupt, Missing, checked
 
 SIGNED_S = 900  # seconds that a signed link holds
 # Shown in the browser, where they are held in a sandbox without scripts; all other files are saved.

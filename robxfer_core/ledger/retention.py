@@ -33,9 +33,9 @@ from robxfer_core.spec.states import ENDED_JOB_STATES, ExperimentState, JobState
 from .engine import lock_jobs, now, read, write
 from .events import append, job_event
 from .queue import prefix_of
-from .settle import wanted
 from .submission import KEPT_S
 from .tables import artifacts, attempts, edges, events, experiments, idempotency, jobs, nodes, uploads, workers
+from .transitions import wanted
 from .uploads import IMPORTS, Upload
 
 DAY_S = 86_400.0

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_,
 from robxfer_core.spec.states import QUEUED_JOB_STATES, JobState
 
 from .engine import now, read
-from .settle import wanted
 from .tables import attempts, jobs
+from .transitions import wanted
 
 WAIT_BOUNDS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 PUBLISH_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900)

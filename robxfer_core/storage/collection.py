@@ -1,4 +1,4 @@
-"""Garbage collection: removes from the store what the ledger no longer needs (see ledger/collect.py for what).
+"""Garbage collection: removes from the store what the ledger no longer needs (see ledger/retention.py for what).
 
 Names that the ledger does not know are left alone, so that a store with the wrong database loses nothing.
 """
@@ -10,9 +10,10 @@ from itertools import groupby, islice
 
 from sqlalchemy import Engine
 
-from .artifacts import Store, Stored
-from .ledger import collect, uploads
-from .ledger.collect import Attempt
+from robxfer_core.ledger import retention, uploads
+from robxfer_core.ledger.retention import Attempt
+
+from .store import Store, Stored
 
 BATCH = 500  # prefixes about which the ledger is asked at once
 PARTS_S = 86_400.0  # no object takes so long to come
@@ -83,7 +84,7 @@ def _attempts(engine: Engine, batch: list[_Prefix], older_s: float | None, dry_r
         for prefix in batch
         if (match := ATTEMPT.fullmatch(prefix.name))
     }
-    for attempt, fate in collect.fates(engine, list(named), older_s, dry_run).items():
+    for attempt, fate in retention.fates(engine, list(named), older_s, dry_run).items():
         prefix = named[attempt]
         if fate.reason is not None:
             yield Removed(fate.reason, prefix.name, prefix.all.objects, prefix.all.bytes)
@@ -98,7 +99,7 @@ def _uploads(engine: Engine, store: Store, dry_run: bool) -> Iterator[Removed]:
     after, seen = "", None
     while after != seen:
         seen = after
-        after, doomed = collect.unneeded_uploads(engine, seen, BATCH, dry_run)
+        after, doomed = retention.unneeded_uploads(engine, seen, BATCH, dry_run)
         for upload in doomed:
             if not dry_run:
                 store.delete(upload.prefix)

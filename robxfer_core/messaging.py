@@ -25,9 +25,9 @@ POLL = 0.05  # seconds between looks at the folder, for the filesystem broker
 PENDING = 8  # messages a queue of the filesystem broker holds before further ones are dropped: it is ringing already
 
 
-def ring(settings: Settings, queues: list[str]) -> None:
+def notify(settings: Settings, queues: list[str]) -> None:
     """Wake a free slot for each of the queues. Best effort: a broker that is down is logged and costs seconds."""
-    app = _ringer(settings.broker_url)
+    app = _notifier(settings.broker_url)
     for queue in queues:
         try:
             app.send_task(
@@ -50,7 +50,7 @@ def wire_name(queue: str) -> str:
 
 
 @cache
-def _ringer(url: str) -> Celery:
+def _notifier(url: str) -> Celery:
     # Celery asks for a broker for ever unless told otherwise (celery #4296).
     quick = {"max_retries": 0, "interval_start": 0, "connect_retries_timeout": PATIENCE}
     if url.startswith("redis"):
@@ -66,7 +66,7 @@ def make_app(url: str, transport: dict[str, Any] | None = None, **conf: Any) -> 
     options = dict(transport or {})
     if url.startswith("filesystem:"):
         options |= _folders(url)
-        conf["broker_transport"] = "robxfer_core.bell:Transport"
+        conf["broker_transport"] = "robxfer_core.messaging:Transport"
     app.conf.update(
         broker_url="filesystem://localhost//" if url.startswith("filesystem:") else url,
         broker_transport_options=options,

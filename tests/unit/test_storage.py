@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from robxfer_core.artifacts import (
+from robxfer_core.settings import Settings
+from robxfer_core.storage import (
     Corrupt,
     Missing,
     check_name,
@@ -18,8 +19,7 @@ from robxfer_core.artifacts import (
     open_store,
     publish_folder,
 )
-from robxfer_core.artifacts.folder import FolderStore
-from robxfer_core.settings import Settings
+from robxfer_core.storage.folder import FolderStore
 
 
 @pytest.fixture
