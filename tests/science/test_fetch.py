@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stamina
 from pydantic import ValidationError
 
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Inputs, LocalRun, Preempted
-from robxfer_core.science.data import fetch as fetching
-from robxfer_core.science.data.fetch import Unfetched, check_url
+from robxfer_core.science.data.fetch import TRIES, Unfetched, check_url
 from robxfer_core.science.data.uploads.refusal import BadUpload
 
 DATA = bytes(range(256)) * 20_000  # 5 MB
@@ -30,8 +30,13 @@ def serving(
     redirect: str | None = None,
     data: bytes = DATA,
     told: bool = True,
+    refusals: int = 0,
+    shift: int = 0,
 ) -> Iterator[Any]:
-    """A server of `data` at /a/weights.ckpt. Its n-th answer ends after breaks[n] bytes. Yields (base URL, ranges)."""
+    """A server of `data` at /a/weights.ckpt. Its n-th answer ends after breaks[n] bytes. Yields (base URL, ranges).
+
+    It refuses the first `refusals` requests with 503, and a range begins `shift` bytes later than was asked.
+    """
     ranges: list[str | None] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,13 +51,17 @@ def serving(
                 return
             asked = self.headers.get("Range")
             ranges.append(asked)
+            if len(ranges) <= refusals:
+                self.send_error(503)
+                return
             same = self.headers.get("If-Range", tag) == tag
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and same else 0
+            start = shift + int(asked.removeprefix("bytes=").rstrip("-")) if asked and same else 0
             self.send_response(206 if start else 200)
             if start:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             if tag:
                 self.send_header("ETag", tag)
+            self.send_header("Content-Encoding", "gzip")  # of the file itself, as servers of .tar.gz say
             if told:
                 self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
@@ -74,8 +83,9 @@ def serving(
 
 
 @pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PAUSE_S", 0.0)
+def _no_pause() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=TRIES, cap=True):
+        yield
 
 
 def run_fetch(run: LocalRun, **params: Any) -> LocalRun:
@@ -99,7 +109,10 @@ def test_an_interrupted_fetch_goes_on_from_its_checkpoint(tmp_path: Path) -> Non
             run_fetch(first, urls=[f"{base}a/weights.ckpt"])
         run = run_fetch(LocalRun(tmp_path / "b", fetch_hosts=HERE, resume=first.saved), urls=[f"{base}a/weights.ckpt"])
     assert (run.out / "weights.ckpt").read_bytes() == DATA
-    assert ranges == [None, f"bytes={3 << 20}-"]
+    assert first.saved is not None
+    size = (first.saved / "part").stat().st_size
+    assert 3 << 20 <= size < len(DATA)
+    assert ranges == [None, f"bytes={size}-"]
 
 
 def test_without_a_tag_or_a_sha256_it_begins_again(tmp_path: Path) -> None:
@@ -108,6 +121,33 @@ def test_without_a_tag_or_a_sha256_it_begins_again(tmp_path: Path) -> None:
         run = run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
     assert (run.out / "weights.ckpt").read_bytes() == DATA
     assert ranges == [None, None]
+
+
+@pytest.mark.parametrize("refusals", [TRIES - 1, TRIES])
+def test_a_server_that_is_busy_is_asked_again_a_few_times(tmp_path: Path, refusals: int) -> None:
+    with serving(refusals=refusals) as (base, ranges):
+        if refusals == TRIES:
+            with pytest.raises(Unfetched, match="503 Service Unavailable"):
+                run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
+        else:
+            run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
+            assert (tmp_path / "out" / "weights.ckpt").read_bytes() == DATA
+    assert len(ranges) == TRIES
+
+
+def test_another_part_than_the_one_asked_for_is_not_taken(tmp_path: Path) -> None:
+    reason = "another part of the file"
+    with serving(breaks=(2_000_000,), shift=1) as (base, ranges), pytest.raises(Unfetched, match=reason):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
+    assert ranges == [None, *["bytes=2000000-"] * TRIES]
+    assert not (tmp_path / "out" / "weights.ckpt").exists()
+
+
+def test_a_server_that_is_gone_is_told_by_the_reason(tmp_path: Path) -> None:
+    with serving() as (base, _):
+        pass
+    with pytest.raises(Unfetched, match=r"/a/weights.ckpt: .*refused"):
+        run_fetch(LocalRun(tmp_path, fetch_hosts=HERE), urls=[f"{base}a/"])
 
 
 def test_files_of_a_family_are_named_by_eps(tmp_path: Path) -> None:
@@ -161,7 +201,7 @@ def test_a_wrong_file_here_or_there_does_not_keep_from_the_right_one(tmp_path: P
 
 def test_an_answer_that_may_have_broken_off_is_not_taken_for_whole(tmp_path: Path) -> None:
     with serving(told=False) as (base, _):
-        with pytest.raises(Unfetched, match="no told length"):
+        with pytest.raises(Unfetched, match="without its length"):
             run_fetch(LocalRun(tmp_path / "a", fetch_hosts=HERE), urls=[f"{base}a/"])
         run = run_fetch(LocalRun(tmp_path / "b", fetch_hosts=HERE), urls=[f"{base}a/"], sha256=NAMED)
     assert (run.out / "weights.ckpt").read_bytes() == DATA
@@ -186,6 +226,9 @@ def test_where_nobody_has_it_the_error_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_redirect_leads_only_to_where_files_may_come_from(tmp_path: Path) -> None:
+    with serving() as (base, ranges), serving(redirect=f"{base}a/weights.ckpt") as (first, _):
+        run_fetch(LocalRun(tmp_path / "allowed", fetch_hosts=HERE), urls=[f"{first}a/"])
+        assert ranges == [None]
     where = "http://169.254.169.254/latest/meta-data"
     reason = r"got the host 169\.254\.169\.254; takes one of 127\.0\.0\.1"
     with serving(redirect=where) as (base, _), pytest.raises(Unfetched, match=reason):
@@ -199,7 +242,11 @@ def test_a_redirect_leads_only_to_where_files_may_come_from(tmp_path: Path) -> N
         ("https://example.org.evil.test/x", SHA, "the host"),
         ("https://notexample.org/x", SHA, "the host"),
         ("file:///etc/passwd", SHA, "another address"),
-        ("http://[", SHA, "no address"),
+        ("https://example.org:port/x", SHA, "no address"),
+        ("https://a..example.org/x", SHA, "no address"),
+        ("https:///example.org/x", SHA, "the host"),
+        ("https://example.org\\@evil.test/x", SHA, "another address"),
+        ("https://evil.test#@example.org/", SHA, "the host evil.test"),
         ("https://user:word@example.org/x", SHA, "another address"),
         ("http://example.org/x", None, "http without a sha256"),
     ],

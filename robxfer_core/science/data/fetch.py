@@ -1,19 +1,17 @@
 """Kind `fetch`: a published file, from a folder of this machine or by URL."""
 
 import hashlib
-import http.client
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import httpx2
+import stamina
 
 from robxfer_core.jobs.imports import Fetch
 from robxfer_core.jobs.run import Inputs, Run
@@ -21,13 +19,17 @@ from robxfer_core.jobs.run import Inputs, Run
 from .uploads.refusal import BadUpload
 
 PIECE = 1 << 20
+"""Bytes between two looks at whether a checkpoint is due."""
 TIMEOUT_S = 60.0
-"""Without a byte, after which a connection counts as broken."""
+"""Seconds without a byte, after which a connection counts as broken."""
 TRIES = 5
-"""Of a URL, in a row without a byte more; after each the pause doubles."""
+"""Attempts in a row without a byte more, after which a URL is given up."""
 PAUSE_S = 1.0
+"""Seconds after the first such attempt; the pause doubles with each, and up to a second is added at random."""
+LASTING = (400, 401, 403, 404, 410, 451)
+"""Statuses that another attempt would not change."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-AWAY = (URLError, http.client.HTTPException, OSError)
+HEADERS = {"User-Agent": "robxfer", "Accept-Encoding": "identity"}
 
 
 class Unfetched(ConnectionError):
@@ -114,102 +116,136 @@ def _check_content(part: Partial, source: str, spec: Fetch) -> None:
 
 
 def check_url(url: str, hosts: Sequence[str], sha256: str | None) -> None:
-    """Raise BadUpload unless the operator allows the host (`.example.org`: any host within), and the bytes are safe on
-    their way: by https, or held against a sha256, or on this machine."""
+    """Refuse an address that the operator does not allow, or whose bytes nothing vouches for on their way.
+
+    Args:
+        url: An absolute URL.
+        hosts: Hosts that may be asked; `.example.org` stands for any host within example.org.
+        sha256: The digest that the file will be held against, if one is known.
+
+    Raises:
+        BadUpload: The URL is malformed, names a user, another scheme than http or https, or a host that is not
+            allowed; or it is http, to another machine, without a sha256.
+    """
     try:
-        parts = urlsplit(url)
-    except ValueError as error:
+        parts = httpx2.URL(url)
+        parts.host.encode("idna")  # as it will be for its address; httpx2 lets that error through
+    except (httpx2.InvalidURL, UnicodeError) as error:
         raise BadUpload(url, f"no address ({error})", "http:// or https://") from error
-    host = (parts.hostname or "").lower()
-    if parts.scheme not in ("http", "https") or parts.username or parts.password:
+    if parts.scheme not in ("http", "https") or parts.userinfo:
         raise BadUpload(url, "another address than a plain one", "http:// or https:// without a user")
-    if not any(host == allowed or (allowed.startswith(".") and host.endswith(allowed)) for allowed in hosts):
+    if not any(parts.host == name or (name.startswith(".") and parts.host.endswith(name)) for name in hosts):
         takes = f"one of {', '.join(hosts) or 'none'}; the worker's ROBXFER_FETCH_HOSTS names them"
-        raise BadUpload(url, f"the host {host}", takes)
-    if parts.scheme == "http" and host not in LOOPBACK and sha256 is None:
+        raise BadUpload(url, f"the host {parts.host}", takes)
+    if parts.scheme == "http" and parts.host not in LOOPBACK and sha256 is None:
         raise BadUpload(url, "http without a sha256", "https, or the sha256 of the file")
 
 
 def _from_url(url: str, part: Partial, spec: Fetch, run: Run) -> None:
-    """The file of a URL, tried again while that brings more of it."""
+    """Fetch the file of a URL, attempt by attempt, as long as attempts bring more of it."""
+
+    def check(request: httpx2.Request) -> None:  # of every redirect, too
+        check_url(str(request.url), run.fetch_hosts, spec.sha256.get(spec.name))
+
     check_url(url, run.fetch_hosts, spec.sha256.get(spec.name))
     if part.url != url:  # another server's bytes may be of another content
         part.drop()
         part.url = url
-    idle, reason = 0, ""
-    while idle < TRIES:
-        before = part.size
-        try:
-            return _get(url, part, spec, run)
-        except HTTPError as error:
-            reason = f"{error.code} {error.reason}"
-            if error.code in (400, 401, 403, 404, 410, 451):
-                break
-        except AWAY as error:
-            reason = str(error) or type(error).__name__
-        idle = 0 if part.size > before else idle + 1
-        if idle < TRIES:
-            time.sleep(PAUSE_S * 2**idle)
-    raise Unfetched(f"{url}: {reason}")
-
-
-def _get(url: str, part: Partial, spec: Fetch, run: Run) -> None:
-    """Add what is missing of the file. Raises OSError where the answer breaks off, BadUpload where it is too large."""
-    sha256 = spec.sha256.get(spec.name)
-    headers = {"User-Agent": "robxfer", "Accept-Encoding": "identity"}
-    if part.size and (part.tag or sha256):
-        headers["Range"] = f"bytes={part.size}-"
-        if part.tag:
-            headers["If-Range"] = part.tag
-    opener = build_opener(_Redirects(lambda target: check_url(target, run.fetch_hosts, sha256)))
     try:
-        answer = opener.open(Request(url, headers=headers), timeout=TIMEOUT_S)
-    except HTTPError as error:
-        if error.code != 416:
-            raise
-        part.path.unlink(missing_ok=True)  # longer than the file: not its beginning
-        raise ConnectionError("the server has less than was there") from error
-    with answer:
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range") or "")
-        goes_on = answer.status == 206 and told is not None and int(told[1]) == part.size
-        length = answer.headers.get("Content-Length") or ""
-        start = part.size if goes_on else 0
+        with httpx2.Client(
+            headers=HEADERS, timeout=TIMEOUT_S, follow_redirects=True, event_hooks={"request": [check]}
+        ) as client:
+            while not _advance(client, part, spec, run):
+                pass
+    except httpx2.HTTPStatusError as error:
+        raise Unfetched(f"{url}: {error.response.status_code} {error.response.reason_phrase}") from error
+    except httpx2.RequestError as error:
+        raise Unfetched(f"{url}: {error or type(error).__name__}") from error
+
+
+def _advance(client: httpx2.Client, part: Partial, spec: Fetch, run: Run) -> bool:
+    """Whether the file is whole now. If not, more of it came, and it can be gone on with at once."""
+    whole = False
+    for attempt in stamina.retry_context(
+        on=_may_pass, attempts=TRIES, timeout=None, wait_initial=PAUSE_S, wait_max=PAUSE_S * 2**TRIES
+    ):
+        with attempt:
+            before = part.size
+            try:
+                _get(client, part, spec, run)
+                whole = True
+            except httpx2.TransportError:
+                if part.size <= before:
+                    raise
+    return whole
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return error.response.status_code not in LASTING
+    return isinstance(error, httpx2.TransportError)
+
+
+def _get(client: httpx2.Client, part: Partial, spec: Fetch, run: Run) -> None:
+    """Add what is missing of the file.
+
+    Raises:
+        httpx2.TransportError: The answer broke off, or is no continuation of what has come.
+        httpx2.HTTPStatusError: The server does not have the file, or not now.
+        BadUpload: The file is too large, or nothing would say whether it came whole.
+    """
+    sha256 = spec.sha256.get(spec.name)
+    ranged = {}
+    if part.size and (part.tag or sha256):
+        ranged = {"Range": f"bytes={part.size}-"} | ({"If-Range": part.tag} if part.tag else {})
+    with client.stream("GET", part.url, headers=ranged) as answer:
+        if answer.status_code == 416:
+            part.path.unlink(missing_ok=True)  # longer than the file: not its beginning
+            raise httpx2.RemoteProtocolError("the server has less than was there")
+        answer.raise_for_status()
+        start = _start(answer, part.size)
+        length = answer.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         if total is None and sha256 is None:
-            raise BadUpload(url, "an answer of no told length, and no sha256", "either, to know that all has come")
-        tag = answer.headers.get("ETag") or ""
-        part.tag = "" if tag.startswith("W/") else tag
+            raise BadUpload(
+                part.url, "an answer without its length, and no sha256", "one of them, to see that all came"
+            )
         if total is not None and total > spec.max_bytes:
-            raise BadUpload(url, f"{total} bytes", f"at most {spec.max_bytes}")
-        with part.path.open("ab" if goes_on else "wb") as file:
-            _copy(answer, file, start, total, url, spec, run, part)
-    if total is not None and part.size != total:
-        raise ConnectionError(f"{part.size} of {total} bytes came")
+            raise BadUpload(part.url, f"{total} bytes", f"at most {spec.max_bytes}")
+        tag = answer.headers.get("ETag", "")
+        part.tag = "" if tag.startswith("W/") else tag
+        with part.path.open("ab" if start else "wb") as file:
+            _copy(answer, file, start, total, part, spec, run)
+
+
+def _start(answer: httpx2.Response, size: int) -> int:
+    """Where in the file the answer begins: at its start, or where the `size` bytes that have come end."""
+    if answer.status_code != 206:
+        return 0
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    if match is None or int(match[1]) != size:
+        raise httpx2.RemoteProtocolError("the answer is another part of the file than the one asked for")
+    return size
 
 
 def _copy(
-    answer: Any, file: IO[bytes], done: int, total: int | None, url: str, spec: Fetch, run: Run, part: Partial
+    answer: httpx2.Response, file: IO[bytes], done: int, total: int | None, part: Partial, spec: Fetch, run: Run
 ) -> None:
-    while piece := answer.read(PIECE):
+    due = done + PIECE
+    for piece in answer.iter_raw():  # as it is sent: an encoding may be the file's own
         done += len(piece)
         if done > spec.max_bytes:
-            raise BadUpload(url, f"more than {spec.max_bytes} bytes", f"at most {spec.max_bytes}")
+            raise BadUpload(part.url, f"more than {spec.max_bytes} bytes", f"at most {spec.max_bytes}")
         file.write(piece)
-        run.progress(done, total or max(done, 1), "bytes")
+        if done < due:
+            continue
+        due = done + PIECE
+        run.progress(done, total or done, "bytes")
         if run.checkpoint_due():
             file.flush()
             run.checkpoint(part.save)
-
-
-class _Redirects(HTTPRedirectHandler):
-    """Follows a redirect only to where a URL may lead."""
-
-    def __init__(self, check: Callable[[str], None]) -> None:
-        self.check = check
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        self.check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+    run.progress(done, total or max(done, 1), "bytes")
 
 
 def _sha256(path: Path) -> str:
