@@ -1,7 +1,10 @@
 # `make demo` and `make test` do all the set-up they need: a virtual environment in .venv, from pyproject.toml.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Nothing is installed whose sha256 is not in requirements/.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+COMPILE := .venv/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 ROUNDS ?= 10
 BROKER ?= valkey
 SOURCES := robxfer_core services migrations tests benchmarks docs
@@ -9,7 +12,7 @@ SOURCES := robxfer_core services migrations tests benchmarks docs
 # Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
 test slow peers: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types imports slow peers chaos fuzz bench clean
+.PHONY: demo test lint types imports slow peers chaos fuzz bench lock clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
@@ -34,8 +37,7 @@ slow: .venv/.dev  ## Tests that take minutes
 
 # Apart from the rest: pandas, which it brings, would change the types that others declare.
 peers: .venv/.dev  ## Compare the attacks with torchattacks; open an export with Hugging Face datasets
-	$(PIP) torchattacks==3.3.0 --no-deps
-	$(PIP) --target .venv/peers --upgrade datasets==5.2.0
+	$(PIP) --no-deps --target .venv/peers --upgrade --requirement requirements/peers.txt
 	PYTHONPATH=.venv/peers $(BIN)/python -m pytest -m peers
 
 chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n, BROKER=rabbitmq where one is installed
@@ -47,17 +49,28 @@ fuzz: .venv/.dev  ## Every route with what its schema allows and what it does no
 bench: .venv/.dev  ## Speed, measured
 	$(BIN)/python -m benchmarks
 
-.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) --editable '.[api,worker]'
+.venv/.run: pyproject.toml requirements/api.txt requirements/worker.txt | .venv/bin/python
+	$(PIP) --requirement requirements/api.txt --requirement requirements/worker.txt
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.dev: .venv/.run
-	$(PIP) --editable '.[api,worker,dev]'
+.venv/.dev: requirements/dev.txt | .venv/.run
+	$(PIP) --requirement requirements/dev.txt
 	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"robxfer needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
+
+# Each file begins as a copy of dev.txt, whose versions uv keeps: a package has one version in all of them.
+lock: | .venv/bin/python  ## Bring requirements/ up to pyproject.toml; UPGRADE=--upgrade takes the newest versions
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --target .venv/uv --upgrade uv==0.13.9
+	$(COMPILE) pyproject.toml --all-extras --group build $(UPGRADE) --output-file requirements/dev.txt
+	for name in base api worker peers; do cp requirements/dev.txt requirements/$$name.txt; done
+	$(COMPILE) pyproject.toml --group build --output-file requirements/base.txt
+	$(COMPILE) pyproject.toml --group build --extra api --output-file requirements/api.txt
+	$(COMPILE) pyproject.toml --group build --extra worker --output-file requirements/worker.txt
+	$(COMPILE) --group peers --excludes requirements/peers.exclude --output-file requirements/peers.txt
 
 clean:
 	rm -rf .venv out build dist *.egg-info
