@@ -8,6 +8,8 @@ from time import perf_counter
 from typing import Any
 
 from robxfer_core.jobs.base import Running
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.shapes import Shapes
 from robxfer_core.ledger import experiments, fenced, queue
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.migrate import upgrade
@@ -43,7 +45,8 @@ def run() -> Iterator[dict[str, Any]]:
 def _plan() -> Plan:
     def node(name: str, *inputs: str) -> Node:
         refs = tuple(InputRef("dataset", i, each, _key(each)) for i, each in enumerate(inputs))
-        return Node(name, "train", 1, {"name": name}, _key(name), refs, Running(), "model", 1e9, 1e6)
+        job = Dataset(name="digits")
+        return Node(name, "train", 1, {"name": name}, _key(name), refs, Running(), "model", job, Shapes(), 1e9, 1e6)
 
     half = (NODES - 1) // 2
     models = [node(f"m{i}", "data") for i in range(half)]

@@ -1,10 +1,17 @@
-"""What every kind of job has: the words of its references, and how it is run."""
+"""What every kind of job has: how it refers to other jobs, what it leaves, and how it is run."""
 
-from typing import Annotated, Any, ClassVar
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from robxfer_core.spec.base import Strict
+
+from .shapes import SMALL_BYTES, SMALL_FLOPS, ShapeContext, Shapes
 
 
 def _no_digit_last(queue: Any) -> Any:
@@ -17,11 +24,32 @@ def _no_digit_last(queue: Any) -> Any:
 Queue = Annotated[str, BeforeValidator(_no_digit_last), Field(pattern=r"^[a-z]([a-z0-9_-]{0,30}[a-z_-])?$")]
 SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
-SETS = ("dataset", "import_dataset")
-MADE_SETS = ("perturb_dataset", "control_dataset", "robustify_dataset", "embed_stego")
-REPORT = "report"
-"""The type of artifact that ends a study. The kinds that leave one are named `report` or `..._report`."""
-MODELS = ("train", "import_model")
+
+class Artifact(StrEnum):
+    """The type of what a job leaves."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+    FEATURES = "features"
+    FILE = "file"
+    EXPORT = "export"
+    RESULT = "result"
+    REPORT = "report"
+
+
+class Role(StrEnum):
+    """What a job can be to another one. Several kinds can have one role; a reference names the roles that it takes."""
+
+    SOURCE_DATASET = "source_dataset"
+    """Images as they were read or uploaded."""
+    CONSTRUCTED_DATASET = "constructed_dataset"
+    """Images that a job has made from others."""
+    MODEL = "model"
+    """A trained network."""
+
+
+DATASETS = (Role.SOURCE_DATASET, Role.CONSTRUCTED_DATASET)
+"""Roles of a reference that takes any data set."""
 
 
 class Retries(Strict):
@@ -68,26 +96,149 @@ class Running(Strict):
         return f"{self.queue}{self.gpus}" if self.gpus > 1 else self.queue
 
 
+class Result(BaseModel):
+    """What a job writes to its result.json, and what others read from it.
+
+    A field that is absent where it does not apply has `exclude_if=absent` and the default None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings")
+
+    @classmethod
+    def upgrade(cls, result: dict[str, Any]) -> dict[str, Any]:
+        """A result of an older recipe or version, in the form of today's. Kinds that have changed override this."""
+        return result
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the result.json in an artifact's folder.
+
+        Raises:
+            FileNotFoundError: There is none.
+            pydantic.ValidationError: It is not a result of this kind.
+        """
+        return cls.model_validate(cls.upgrade(json.loads((folder / "result.json").read_bytes())))
+
+
+def absent(value: Any) -> bool:
+    """Whether a field is left out of result.json: where it is None."""
+    return value is None
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a report compares, for the effect that it can detect."""
+
+    seeds: int
+    """Independent repetitions of each level."""
+    levels: int
+    """The first of them is what the others are compared with."""
+    targets: int
+    """Families of comparisons that the error is held over."""
+    compared: str = "levels"
+    """What the levels are, in words."""
+    margin: float = 0.0
+    """Differences of accuracy up to this count as none."""
+    confidence: float = 0.95
+    """Of the intervals."""
+
+    @classmethod
+    def of_family(cls, seeds: Mapping[float, set[int]], targets: int, margin: float, confidence: float) -> Self:
+        """The design of a report that compares the levels of a family, given the seeds of each level."""
+        fewest = min(map(len, seeds.values()), default=0)
+        return cls(fewest, len(seeds), targets, margin=margin, confidence=confidence)
+
+
+SeedsByLevel = Callable[[Iterable[str]], Mapping[float, set[int]]]
+"""The seeds of the source models by eps, for the keys of jobs that were computed with those models."""
+
+
 class Job(Strict):
-    """What all kinds share."""
+    """A kind of job: its parameters, and what the planner and the worker ask about it.
+
+    A kind is one module: a subclass of this with a field `kind`, its result's model, and the name of the function that
+    computes it. `registry.py` lists all kinds.
+    """
 
     RECIPE: ClassVar[int] = 1
     """Raised when the kind's computation changes, so that old results are not taken for new ones."""
-    ARTIFACT: ClassVar[str]
+    ARTIFACT: ClassVar[Artifact]
     """The type of what the job leaves."""
+    ROLE: ClassVar[Role | None] = None
+    """What it can be to other jobs, beside its own kind."""
     TAKES: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """For each reference (by its field's name), the kinds that it may name."""
-
+    """For each reference, by its field's name, the roles and kinds that it may name."""
+    ENTRY: ClassVar[str]
+    """The function that computes it, as `module:name`: (parameters, inputs, run) -> result. Imported when it runs."""
+    RESULT: ClassVar[type[Result]] = Result
+    """The model of its result.json."""
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """Files that it leaves beside result.json, at the least."""
     GATHERS: ClassVar[bool] = False
     """Whether its references take every member of the jobs they name, rather than fan out over them."""
-    RESULTS_ALONE: ClassVar[bool] = False
+    RESULTS_ONLY: ClassVar[bool] = False
     """Whether it reads nothing of its inputs but their result.json."""
-    TEAM: ClassVar[bool] = False
+    SEVERAL_GPUS: ClassVar[bool] = False
     """Whether several GPUs can compute it together."""
+    DISTINCT: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Pairs of references that have to name two different networks."""
+    PUBLISHED_KIND: ClassVar[str | None] = None
+    """The kind's name as first published, where it was renamed: keys are computed over that, and specs may use it."""
+    PUBLISHED_NAMES: ClassVar[dict[str, str]] = {}
+    """Parameters that were renamed: today's name to the one first published, over which keys are computed."""
 
     run: Running | None = None
     """Overrides the experiment's `run` for this job."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_published_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if cls.PUBLISHED_KIND is not None and given.get("kind") == cls.PUBLISHED_KIND:
+            given = {**given, "kind": cls.kind_name()}
+        renamed = {old: new for new, old in cls.PUBLISHED_NAMES.items() if old in given and new not in given}
+        return {renamed.get(name, name): value for name, value in given.items()}
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """The kind's name."""
+        return str(cls.model_fields["kind"].default)
+
     def params(self) -> dict[str, Any]:
         """The parameters that determine the result, as JSON."""
         return self.model_dump(mode="json", exclude={"run", "kind"})
+
+    def key_content(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the job's key is the digest of, under the names first published.
+
+        Args:
+            params: The parameters, with the keys of its inputs where it refers to jobs.
+        """
+        published = {self.PUBLISHED_NAMES.get(name, name): value for name, value in params.items()}
+        return {"kind": self.PUBLISHED_KIND or self.kind_name(), "recipe": self.RECIPE, "params": published}
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        """The shapes of the result.
+
+        Raises:
+            SpecError: The parameters do not fit the inputs, such as a model that cannot take the images.
+        """
+        return Shapes()
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        """Floating-point operations, to leading order (a backward pass counts as two forward passes).
+
+        Args:
+            inputs: Shapes of the jobs that it refers to, by reference.
+            own: Shapes of its result.
+        """
+        return SMALL_FLOPS
+
+    def stored_bytes(self, own: Shapes) -> float:
+        """Bytes that it leaves in the store, to leading order, from the shapes of its result."""
+        return SMALL_BYTES
+
+    def design(self, seeds: SeedsByLevel) -> Design | None:
+        """What a report compares; None for a job that compares nothing."""
+        return None

@@ -1,12 +1,14 @@
-"""The kind that writes a data set in formats that other software reads."""
+"""The kind `export_dataset`: writes a data set in formats that other software reads."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from robxfer_core.spec.base import Ref
 
-from .base import MADE_SETS, SETS, Job
+from .base import DATASETS, Artifact, Job
+from .shapes import SMALL_BYTES, ShapeContext, Shapes
 
 
 class ExportDataset(Job):
@@ -16,8 +18,9 @@ class ExportDataset(Job):
     has them as they are. Equal sets give equal bytes.
     """
 
-    ARTIFACT = "export"
-    TAKES = {"dataset": SETS + MADE_SETS}
+    ARTIFACT = Artifact.EXPORT
+    TAKES = {"dataset": DATASETS}
+    ENTRY = "robxfer_core.science.data.export.job:export_dataset"
 
     kind: Literal["export_dataset"] = "export_dataset"
     dataset: Ref
@@ -28,3 +31,14 @@ class ExportDataset(Job):
     Face `datasets` opens; webdataset: tar shards of NUMBER.png, NUMBER.cls and NUMBER.json."""
     shard: int = Field(default=4096, ge=1, le=1_000_000)
     """Most images of a file (parquet, webdataset)."""
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        return context[self.dataset]
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        return 1000.0 * own.images * own.values
+
+    def stored_bytes(self, own: Shapes) -> float:
+        # Where a format has 8 bits a channel, float16 pixels are stored beside it as they are.
+        rounded = own.floats and self.format != "npz"
+        return own.images * (own.values * (3 if rounded else 2 if own.floats else 1) + 8) + SMALL_BYTES

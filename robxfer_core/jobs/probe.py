@@ -1,5 +1,7 @@
-"""The kind that measures a representation on a data set without training on it: what it is good for, and how good."""
+"""The kind `probe`: measures a representation on a data set without training on it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -7,9 +9,11 @@ from pydantic import Field, model_validator
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Attack, Precision, Seed
 
-from .base import MADE_SETS, MODELS, SETS, Job
+from .base import DATASETS, Artifact, Job, Role
+from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
 
 Measure = Literal["usefulness", "cka", "leep", "logme", "knn"]
+
 OWN: dict[Measure, tuple[str, ...]] = {
     "usefulness": (
         "model", "dataset", "also", "split", "norm", "eps", "attack", "components", "max_images", "seed", "precision",
@@ -20,11 +24,14 @@ OWN: dict[Measure, tuple[str, ...]] = {
     "knn": ("features", "k", "metric"),
 }  # fmt: skip
 """The fields that each measure takes beside `measure`."""
+
 REFERENCES = ("model", "other", "dataset", "features")
+
 NEEDED: dict[Measure, tuple[str, ...]] = {
     measure: tuple(name for name in REFERENCES if name in own) for measure, own in OWN.items()
 }
 """The references that a measure cannot do without."""
+
 MOST = 50
 """Data sets times eps of one usefulness: its result.json has a part and a row for each."""
 
@@ -41,14 +48,15 @@ class Probe(Job):
     """
 
     RECIPE = 2
-    ARTIFACT = "result"
+    ARTIFACT = Artifact.RESULT
     TAKES = {
-        "model": MODELS,
-        "other": MODELS,
-        "dataset": SETS + MADE_SETS,
-        "also": SETS + MADE_SETS,
+        "model": (Role.MODEL,),
+        "other": (Role.MODEL,),
+        "dataset": DATASETS,
+        "also": DATASETS,
         "features": ("features",),
     }
+    ENTRY = "robxfer_core.science.probe.measure:probe"
 
     kind: Literal["probe"] = "probe"
     measure: Measure
@@ -110,3 +118,50 @@ class Probe(Job):
         """The measure and what it takes: a field of another measure is in no key."""
         every = super().params()
         return {name: every[name] for name in ("measure", *OWN[self.measure])}
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        if self.features is not None:
+            features = context[self.features]
+            if self.measure == "knn" and features.train is not None and max(self.k) > features.train:
+                takes = f"at most {features.train}, the training images there are"
+                raise context.error("k", str(max(self.k)), takes)
+            return features
+        assert self.model is not None  # the validator: every measure without features has a model and a data set
+        assert self.dataset is not None
+        data, model = context[self.dataset], context[self.model]
+        context.check_model_takes(model, data, "model")
+        if self.other is not None:
+            context.check_model_takes(context[self.other], data, "other")
+        if self.components is not None and model.length is not None and self.components > model.length:
+            takes = f"at most {model.length}, the length of the model's representation"
+            raise context.error("components", str(self.components), takes)
+        for index, reference in enumerate(self.also):
+            other = context[reference]
+            context.check_model_takes(model, other, ("also", index))
+            if None not in (other.classes, data.classes) and other.classes != data.classes:
+                takes = f"a set of the {data.classes} classes of `dataset`"
+                raise context.error(("also", index), f"a set of {other.classes} classes", takes)
+        return replace(model, train=data.train, test=data.test, side=data.side)
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        if self.features is not None:
+            features = inputs[self.features]
+            train, length = features.train or UNKNOWN_IMAGES, features.length or UNKNOWN_LENGTH
+            if self.measure == "logme":  # a singular value decomposition
+                return 10.0 * train * length**2
+            return 2.0 * train * (features.test or UNKNOWN_IMAGES) * length
+        assert self.model is not None
+        assert self.dataset is not None
+        model, data = inputs[self.model], inputs[self.dataset]
+        default = "train" if self.measure == "leep" else "test"
+        whole = (data.train if (self.split or default) == "train" else data.test) or UNKNOWN_IMAGES
+        images = min(whole, self.max_images)
+        if self.measure == "leep":
+            return model.forward * images
+        if self.other is not None:
+            return (model.forward + inputs[self.other].forward) * images + 8.0 * images * self.batch_size * 512
+        # For each image and component its gradient, and a search in both directions at every eps.
+        components = self.components or model.length or UNKNOWN_LENGTH
+        pairs = min(images, whole // 2) * components * (1 + len(self.also))
+        searches = 2 * len(self.eps) * self.attack.restarts
+        return model.forward * (whole + pairs * (3 + searches * (3 * self.attack.steps + 1)))

@@ -1,14 +1,16 @@
-"""Kinds that simulate the theory of representation transfer: no images, data drawn from models with known answers."""
+"""The kind `simulate`: excess risk of representation transfer by Monte Carlo, without images."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from robxfer_core.spec.base import Refs, Strict
+from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Seed
 
-from .base import REPORT, Job
+from .base import Artifact, Job
+from .shapes import Shapes
 
 
 def _distinct(values: list[float]) -> list[float]:
@@ -18,12 +20,18 @@ def _distinct(values: list[float]) -> list[float]:
 
 
 Distinct = AfterValidator(_distinct)
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
 Radii = Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Distinct]
+
 Swept = Annotated[list[Count], Field(min_length=1, max_length=20), Distinct]
+
 Sizes = Annotated[list[Annotated[int, Field(ge=10, le=200_000)]], Field(min_length=1, max_length=12), Distinct]
+
 POINTS = 120
 """Most settings of one job: its result.json has a row for each."""
+
 DRAWN = 20_000_000
 """Most numbers of an array of `Multiclass`, samples times the widest layer: they lie in memory in double precision."""
 
@@ -92,6 +100,13 @@ class Linear(Strict):
             raise ValueError("at most 5000 source tasks, the weak ones included")
         return self
 
+    @property
+    def flops(self) -> float:
+        """Operations of a repeat: two decompositions of a d x T matrix at each point, about 10 d T min(d, T) each."""
+        weak = self.weak.count if self.weak else 0
+        total = sum(20.0 * self.dimension * (t + weak) * min(self.dimension, t + weak) for t in self.tasks)
+        return total * self.points / len(self.tasks)
+
 
 class Multiclass(Strict):
     """The paper's own model (section 2.1): y = argmax(W_t R*(x) + b_t + noise), t = 1 the source, t = 2 the target.
@@ -156,6 +171,21 @@ class Multiclass(Strict):
             raise ValueError(f"`source_classes` of {self.rank + 1} or more: fewer tell less than `rank` directions")
         return self
 
+    @property
+    def flops(self) -> float:
+        """Operations of a repeat: about 300 evaluations of loss and gradient a fit, each of three forward passes.
+
+        Adversarial fits add the passes of the attack, and take about three times as many evaluations.
+        """
+        if self.representation == "linear":
+            width, starts = self.dimension * self.rank, 1
+        else:
+            width, starts = (self.dimension + self.rank) * self.hidden, 2
+        source = 2.0 * (width + self.rank * self.source_classes) * starts * sum(self.n1)
+        passes = sum(3 * (3 + 3 * self.attack_steps) if eps > 0 else 3 for eps in self.eps)
+        heads = 2.0 * self.rank * self.target_classes * len(self.eps) * len(self.n1) * 3
+        return 300.0 * (source * passes + heads * (self.test + sum(self.n2)))
+
 
 class Simulate(Job):
     """Excess risk of representation transfer by Monte Carlo, beside closed forms where there are any (section 2.1).
@@ -164,7 +194,9 @@ class Simulate(Job):
     """
 
     RECIPE = 2
-    ARTIFACT = "result"
+    ARTIFACT = Artifact.RESULT
+    ENTRY = "robxfer_core.science.simulate.job:simulate"
+    FILES = ("results.parquet",)
 
     kind: Literal["simulate"] = "simulate"
     title: str = Field(min_length=1, max_length=80)
@@ -184,17 +216,5 @@ class Simulate(Job):
             raise ValueError(f"lists of at most {POINTS} combinations, got {self.setting.points}")
         return self
 
-
-class SimulateReport(Job):
-    """Figure and tables of simulations side by side."""
-
-    ARTIFACT = REPORT
-    GATHERS = True
-    RESULTS_ALONE = True
-    TAKES = {"simulations": ("simulate",)}
-
-    kind: Literal["simulate_report"] = "simulate_report"
-    title: str = Field(min_length=1, max_length=120)
-    """Of the report."""
-    simulations: Refs = Field(min_length=1, max_length=20)
-    """Shown by title: linear ones by eps, linear ones that sweep something else, multi-class ones."""
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        return self.repeats * self.setting.flops

@@ -1,13 +1,15 @@
-"""The report of the study `source_modification`."""
+"""The kind `source_modification_report`: the report of that study."""
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from robxfer_core.spec.base import Refs, Strict
 
-from .base import REPORT, SETS, Job
-from .models import Training
+from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
+from .train import Training
 
 ArmName = Literal["standard", "robust", "nonrobust", "adversarial", "random_init"]
 
@@ -35,16 +37,19 @@ class SourceArm(Strict):
 class SourceModificationReport(Job):
     """Statistics, figure, costs and verdicts of a source-modification study, from the results of its jobs."""
 
-    ARTIFACT = REPORT
+    ARTIFACT = Artifact.REPORT
     GATHERS = True
-    RESULTS_ALONE = True
+    RESULTS_ONLY = True
     TAKES = {
-        "data": SETS,
+        "data": (Role.SOURCE_DATASET,),
         "transfers": ("transfer",),
         "sources": ("evaluate",),
         "made": ("robustify_dataset",),
         "generators": ("evaluate",),
     }
+
+    ENTRY = "robxfer_core.reports.source_modification.build:source_modification_report"
+    FILES = ("report.json", "report.html", "figure4b.png", "figure4b.svg", "results.parquet")
 
     kind: Literal["source_modification_report"] = "source_modification_report"
     title: str = Field(min_length=1, max_length=120)
@@ -71,3 +76,18 @@ class SourceModificationReport(Job):
         if "standard" not in names or len(set(names)) != len(names):
             raise ValueError(f"each arm once, `standard` among them, not {names}")
         return self
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        references = [reference for arm in self.arms for reference in arm.transfers]
+        return Shapes(test=fewest_tests(context, references))
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        return 1e7 * sum(len(arm.transfers) for arm in self.arms)
+
+    def stored_bytes(self, own: Shapes) -> float:
+        return REPORT_BYTES
+
+    def design(self, seeds: SeedsByLevel) -> Design:
+        arms = [arm for arm in self.arms if arm.name != "random_init"]
+        fewest = min(len(arm.transfers) for arm in arms)
+        return Design(fewest, len(arms), 1, "ways of making sources", self.margin, self.confidence)

@@ -1,31 +1,20 @@
-"""Kinds that take a representation to a new task."""
+"""The kind `transfer`: a representation is taken to a new task."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from robxfer_core.spec.archs import LAYOUTS
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Attack, Precision, Schedule, Seed
 
-from .base import MADE_SETS, MODELS, SETS, Job
-
-
-class Features(Job):
-    """The representation R(x) of every image of a data set, both splits, by one model."""
-
-    ARTIFACT = "features"
-    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS}
-
-    kind: Literal["features"] = "features"
-    model: Ref
-    """The network."""
-    dataset: Ref
-    """The images, both splits."""
-    precision: Precision = "fp32"
-    """bf16: under autocast."""
-
+from .base import DATASETS, Artifact, Job, Role
+from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
 
 Rate = Annotated[float, Field(gt=0, le=100)]
+
 Decay = Annotated[float, Field(ge=0, le=10)]
 
 
@@ -85,6 +74,7 @@ class RobustTransfer(Strict):
 
 
 Regime = Literal["fixed_feature", "full_network"]
+
 Preset = Literal["clean", "salman2020"]
 
 PRESETS: dict[Preset, dict[str, Any]] = {
@@ -98,6 +88,7 @@ PRESETS: dict[Preset, dict[str, Any]] = {
     },
 }
 """What each preset says of the parameters that a job leaves out; `clean` is the defaults."""
+
 BY_BACKBONE = tuple(name for settings in PRESETS.values() for name in settings)
 """Parameters of how images reach a backbone that is run every epoch."""
 
@@ -110,15 +101,16 @@ class Transfer(Heads, Job):
     `salman2020` need. What is left out is then as in `FineTuning`.
     """
 
-    ARTIFACT = "result"
     RECIPE = 2
+    ARTIFACT = Artifact.RESULT
     TAKES = {
         "features": ("features",),
         "clean": ("features",),
-        "model": MODELS,
-        "dataset": SETS + MADE_SETS,
-        "clean_dataset": SETS,
+        "model": (Role.MODEL,),
+        "dataset": DATASETS,
+        "clean_dataset": (Role.SOURCE_DATASET,),
     }
+    ENTRY = "robxfer_core.science.transfer.job:transfer"
 
     kind: Literal["transfer"] = "transfer"
     regime: Regime = "fixed_feature"
@@ -203,3 +195,76 @@ class Transfer(Heads, Job):
         if self.regime == "full_network" and self.unfrozen_blocks:
             raise ValueError("`unfrozen_blocks` with regime fixed_feature; full_network trains every block")
         return self
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        model = context[self.model] if self.model is not None else None
+        data = context[self.dataset] if self.dataset is not None else None
+        if model is not None and data is not None:
+            context.check_model_takes(model, data, "model")
+            blocks = sum(LAYOUTS[model.arch.name].blocks) if model.arch is not None else self.unfrozen_blocks
+            if self.unfrozen_blocks > blocks:
+                takes = f"at most {blocks}, the blocks of the network"
+                raise context.error("unfrozen_blocks", str(self.unfrozen_blocks), takes)
+        if self.features is not None:
+            own = context[self.features]
+            if self.clean is not None:
+                _check_features(context, own, context[self.clean], "clean")
+            if model is not None and data is not None:
+                _check_features(context, own, replace(data, length=model.length), "model")
+            own = replace(own, channels=data.channels if data else None, side=data.side if data else None)
+        else:
+            assert model is not None  # the validator: `features`, or `model` and `dataset`
+            assert data is not None
+            own = replace(data, arch=model.arch, length=model.length)
+            if self.clean_dataset is not None:
+                _check_same_task(context, data, context[self.clean_dataset])
+        return self._training_images(context, own)
+
+    def _training_images(self, context: ShapeContext, own: Shapes) -> Shapes:
+        """The shapes with the images that heads are trained on, once those are seen to be there."""
+        if self.images_per_class is not None and own.classes is not None:
+            drawn = self.images_per_class * own.classes
+            if own.train is not None and drawn > own.train:
+                takes = f"at most {own.train // own.classes}, the training images there are of a class"
+                raise context.error("images_per_class", str(self.images_per_class), takes)
+            own = replace(own, train=drawn)
+        for index, size in enumerate(self.sizes):
+            if own.train is not None and size > own.train:
+                raise context.error(("sizes", index), str(size), f"at most {own.train}, the training images there are")
+        return own
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        images, tried = own.train or UNKNOWN_IMAGES, len(self.tune_lr) * len(self.tune_weight_decay)
+        forward = inputs[self.model].forward if self.model is not None else 0.0
+        robust = 0.0
+        if self.robust is not None:
+            attacked, attack = sum(eps > 0 for eps in self.robust.eps), self.robust.attack
+            measured = min(self.robust.max_images, own.test or self.robust.max_images)
+            robust = forward * measured * (len(self.robust.eps) + 3 * attacked * attack.steps * attack.restarts)
+        if self.on_features:
+            heads = 2 * (1 + len(self.sizes)) + tried
+            weights = (own.length or UNKNOWN_LENGTH) * (own.classes or 10)
+            return robust + 6.0 * weights * own.images * (heads * self.epochs + 100)
+        # Blocks cost about the same: where a stage halves the side it doubles the channels.
+        blocks = sum(LAYOUTS[own.arch.name].blocks) if own.arch is not None else 1
+        trained = 1.0 if self.regime == "full_network" else min(1.0, self.unfrozen_blocks / blocks)
+        seen = images + sum(self.sizes) + (tried * (1 - self.validation) + 1) * images * (tried > 0)
+        checked = (own.test or 0) * (1 + len(self.sizes) + (tried > 0)) + tried * self.validation * images
+        return robust + forward * self.epochs * ((1 + 2 * trained) * seen + checked)
+
+
+def _check_features(context: ShapeContext, features: Shapes, clean: Shapes, field: str) -> None:
+    """Refuse features that one head cannot take: of another length, or for other classes."""
+    if features.length != clean.length or features.classes != clean.classes:
+        got = f"features of length {clean.length} for {clean.classes} classes"
+        takes = f"features by the same model, of length {features.length} for {features.classes} classes"
+        raise context.error(field, got, takes)
+
+
+def _check_same_task(context: ShapeContext, data: Shapes, clean: Shapes) -> None:
+    """Refuse a `clean_dataset` that the data set cannot have been made from."""
+    for name in ("classes", "side", "channels"):
+        own, other = getattr(data, name), getattr(clean, name)
+        if None not in (own, other) and own != other:
+            takes = f"the set it was made from, of {name} {own}"
+            raise context.error("clean_dataset", f"a set of {name} {other}", takes)

@@ -1,12 +1,14 @@
-"""The report of the study `transfer_gap`."""
+"""The kind `transfer_gap_report`: the report of the study `transfer_gap`."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from robxfer_core.spec.base import Refs, Strict
 
-from .base import MADE_SETS, REPORT, Job
+from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
 from .transfer import Regime
 
 
@@ -23,19 +25,22 @@ class Arm(Strict):
     """The constructed sets, for their fooling rates and norms; empty for `standard`."""
 
 
-class Report(Job):
+class TransferGapReport(Job):
     """Statistics, figure and verdict of a transfer-gap study, from the results of its jobs."""
 
-    ARTIFACT = REPORT
+    ARTIFACT = Artifact.REPORT
     GATHERS = True
-    RESULTS_ALONE = True
+    RESULTS_ONLY = True
+    PUBLISHED_KIND = "report"
     TAKES = {
         "sources": ("evaluate",),
         "transfers": ("transfer",),
-        "data": MADE_SETS,
+        "data": (Role.CONSTRUCTED_DATASET,),
     }
+    ENTRY = "robxfer_core.reports.transfer_gap.build:report"
+    FILES = ("report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet")
 
-    kind: Literal["report"] = "report"
+    kind: Literal["transfer_gap_report"] = "transfer_gap_report"
     title: str = Field(min_length=1, max_length=120)
     """Of the report."""
     regime: Regime = "fixed_feature"
@@ -50,3 +55,17 @@ class Report(Job):
     """Of the intervals, simultaneous over the levels."""
     min_fooling: float = Field(default=0.9, ge=0, le=1)
     """Fooling rate, on either split, below which a constructed set is `unusable`."""
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        references = [reference for arm in self.arms for reference in arm.transfers]
+        return Shapes(test=fewest_tests(context, references))
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        return 1e7 * sum(len(arm.transfers) for arm in self.arms)
+
+    def stored_bytes(self, own: Shapes) -> float:
+        return REPORT_BYTES
+
+    def design(self, seeds: SeedsByLevel) -> Design:
+        targets = len({arm.target for arm in self.arms})
+        return Design.of_family(seeds(self.sources or self.arms[0].transfers), targets, self.margin, self.confidence)

@@ -1,23 +1,34 @@
-"""Kinds that look at what a representation has learnt: images made for it, by gradient steps on their pixels."""
+"""The kind `visualize`: images made for a representation, by gradient steps on their pixels."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from robxfer_core.spec.base import Ref, Refs, Strict
+from robxfer_core.spec.base import Ref
+from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed
 
-from .base import MADE_SETS, MODELS, REPORT, SETS, Job
+from .base import DATASETS, Artifact, Job, Role
+from .shapes import UNKNOWN_IMAGES, ShapeContext, Shapes
 
 TOP = 9
 """Real images that stand for a component: those on which it is largest (the paper's section 4.1)."""
+
 FEWEST = 2 * TOP
 """Test images that component mode takes at the least: the top ones, and as many to tell them from."""
+
 SMALLEST = 8
 """Side of the images that component mode takes at the least: a smaller spectrum has no slope."""
+
 ONLY = {"component": ("judge", "components", "count"), "inversion": ("images", "start")}
 """Parameters of one mode alone."""
-COUNT, IMAGES = 8, 8
+
+COUNT = 8
+"""Components that are drawn where the spec names none."""
+IMAGES = 8
+"""Targets of an inversion where the spec says no number."""
 
 
 class Visualize(Job):
@@ -30,8 +41,11 @@ class Visualize(Job):
     fixed length, and pixels are clamped to [0,1] after each (method: Engstrom et al. 2019, their notebooks).
     """
 
-    ARTIFACT = "result"
-    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS, "judge": MODELS}
+    ARTIFACT = Artifact.RESULT
+    TAKES = {"model": (Role.MODEL,), "dataset": DATASETS, "judge": (Role.MODEL,)}
+    DISTINCT = (("judge", "model"),)
+    ENTRY = "robxfer_core.science.visualize.job:visualize"
+    FILES = ("visualization.npz", "visualization.png")
 
     kind: Literal["visualize"] = "visualize"
     mode: Literal["component", "inversion"]
@@ -92,29 +106,30 @@ class Visualize(Job):
         """The step size on images of this side."""
         return self.step_size if self.step_size is not None else side / 224
 
+    def shapes(self, context: ShapeContext) -> Shapes:
+        data, model = context[self.dataset], context[self.model]
+        context.check_model_takes(model, data, "model")
+        if self.judge is not None:
+            context.check_model_takes(context[self.judge], data, "judge")
+            if self.judge == self.model:
+                raise context.error("judge", f"{show(self.judge)}, the model itself", "another network")
+        fewest, field = (FEWEST, "dataset") if self.mode == "component" else (self.made, "images")
+        if data.test is not None and data.test < fewest:
+            raise context.error(field, f"{self.dataset} with {data.test}", f"a set of at least {fewest} test images")
+        if self.mode == "component" and data.side is not None and data.side < SMALLEST:
+            takes = f"images of at least {SMALLEST}x{SMALLEST}"
+            raise context.error("dataset", f"{data.side}x{data.side} images", takes)
+        longest = max((c + 1 for c in self.components), default=0) if self.components is not None else self.made
+        if self.mode == "component" and model.length is not None and longest > model.length:
+            field = "count" if self.components is None else "components"
+            takes = f"components of a representation of length {model.length}: 0 to {model.length - 1}"
+            raise context.error(field, show(self.components or self.made), takes)
+        return replace(data, arch=model.arch, length=model.length)
 
-class Pictured(Strict):
-    """One architecture of a report on components."""
-
-    label: str = Field(min_length=1, max_length=40)
-    """What the report calls it."""
-    visualizations: Refs = Field(min_length=1)
-    """Pictures of every network of the family, mode component."""
-    sources: Refs
-    """Evaluations of the same networks at every level of the family."""
-
-
-class ComponentVisualizationReport(Job):
-    """Pictures, measures and trends of a study of components, from its jobs."""
-
-    ARTIFACT = REPORT
-    GATHERS = True
-    TAKES = {"visualizations": ("visualize",), "sources": ("evaluate",)}
-
-    kind: Literal["component_visualization_report"] = "component_visualization_report"
-    title: str = Field(min_length=1, max_length=120)
-    """Of the report."""
-    architectures: list[Pictured] = Field(min_length=1, max_length=10)
-    """The families."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    """Of each interval, and 1 - this the level of the trend tests."""
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        looks = self.made
+        judged = 0.0
+        if self.judge is not None:
+            looks = (inputs[self.dataset].test or UNKNOWN_IMAGES) + 2 * self.made
+            judged = inputs[self.judge].forward * looks
+        return judged + inputs[self.model].forward * (looks + 3 * self.gradient_steps * self.made)

@@ -1,13 +1,15 @@
-"""The report of the study `which_eps`."""
+"""The kind `which_eps_report`: the report of the study `which_eps`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from robxfer_core.spec.base import Refs, Strict
 
-from .base import REPORT, SETS, Job
-from .models import Training
+from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
+from .train import Training
 from .transfer import Heads
 
 Usual = Annotated[list[Annotated[float, Field(ge=0, le=1000)]], Field(max_length=10)]
@@ -30,10 +32,12 @@ class WhichEpsReport(Job):
     """
 
     RECIPE = 2
-    ARTIFACT = REPORT
+    ARTIFACT = Artifact.REPORT
     GATHERS = True
-    RESULTS_ALONE = True
-    TAKES = {"transfers": ("transfer",), "source_data": SETS}
+    RESULTS_ONLY = True
+    TAKES = {"transfers": ("transfer",), "source_data": (Role.SOURCE_DATASET,)}
+    ENTRY = "robxfer_core.reports.which_eps.build:report"
+    FILES = ("report.json", "report.html", "figure.png", "figure.svg", "results.parquet")
 
     kind: Literal["which_eps_report"] = "which_eps_report"
     title: str = Field(min_length=1, max_length=120)
@@ -52,3 +56,17 @@ class WhichEpsReport(Job):
     """How the heads were trained, to count what that cost."""
     source_data: Refs = []
     """What the family was trained on, to count what that cost."""
+
+    def shapes(self, context: ShapeContext) -> Shapes:
+        references = [reference for amount in self.amounts for reference in amount.transfers]
+        return Shapes(test=fewest_tests(context, references))
+
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        return 1e7 * sum(len(amount.transfers) for amount in self.amounts)
+
+    def stored_bytes(self, own: Shapes) -> float:
+        return REPORT_BYTES
+
+    def design(self, seeds: SeedsByLevel) -> Design:
+        levels = seeds(self.amounts[0].transfers)
+        return Design.of_family(levels, len(self.amounts), 0.0, self.confidence)

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, select, update
 
+from robxfer_core.spec.datasets import DatasetInfo
+
 from .engine import insert, now, read, write
 from .tables import workers
 
@@ -53,7 +55,7 @@ def live(engine: Engine) -> list[Worker]:
         return [Worker(**row._mapping) for row in rows]
 
 
-def known_datasets(engine: Engine) -> dict[str, Any] | None:
+def known_datasets(engine: Engine) -> dict[str, DatasetInfo] | None:
     """The data sets that live workers say they can read, by name; where none is live, what those gone last said.
 
     None: no worker ever reported.

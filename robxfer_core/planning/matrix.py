@@ -15,7 +15,7 @@ from typing import Any
 from robxfer_core.jobs.base import Job
 from robxfer_core.spec.errors import Problem, SpecError, place, show
 
-from .references import kind_of, ordered, parsed, some_of, text_of, uses
+from .references import kind_at, ordered, parsed, some_of, text_of, uses
 
 MAX_NODES = 10_000
 MAX_VALUE = 100  # characters of a matrix value
@@ -48,7 +48,7 @@ def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
     for job in order:
         members = _members(job, jobs[job], done, (root, job), MAX_NODES - total, MAX_INPUTS - inputs)
         total += len(members)
-        inputs += len(members) * len(uses(members[0].raw, kind_of(jobs[job], (root, job))))
+        inputs += len(members) * len(uses(members[0].raw, kind_at(jobs[job], (root, job))))
         done[job] = members
     return [member for job in order for member in done[job]]
 
@@ -57,7 +57,7 @@ def _members(
     job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int, inputs: int
 ) -> list[Member]:
     """room, inputs: how many members, and inputs of members, the plan has left."""
-    kind = kind_of(raw, at)
+    kind = kind_at(raw, at)
     raw = dict(raw)
     own = _own_axes(raw.pop("matrix", None), kind, at)
     times = math.prod(len(values) for _, _, values in own)

@@ -11,20 +11,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from robxfer_core.jobs.base import Job, Running
-from robxfer_core.jobs.registry import KINDS
-from robxfer_core.jobs.shapes import Facts
+from robxfer_core.jobs.registry import get_kind
+from robxfer_core.jobs.shapes import ShapeContext, Shapes
 from robxfer_core.spec.base import digest, references
-from robxfer_core.spec.errors import Problem, SpecError, place, show
-from robxfer_core.studies import Place
+from robxfer_core.spec.datasets import DatasetInfo
+from robxfer_core.spec.errors import Place, Problem, SpecError, place, show
 from robxfer_core.studies import expand as expand_study
 
-from .disk import bytes_left
 from .experiment import Experiment, problems_of
-from .fit import facts_of
-from .flops import flops
 from .matrix import Member, expand
-
-Catalog = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,15 @@ class Node:
     inputs: tuple[InputRef, ...]
     running: Running
     artifact: str
+    """The type of what it leaves."""
+    job: Job
+    """The validated parameters, with references to node names."""
+    shapes: Shapes
+    """Sizes of its result."""
     flops: float
+    """Floating-point operations."""
     bytes: float
-    """What it will leave in the store."""
+    """Bytes that it will leave in the store."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,25 @@ class Plan:
     nodes: tuple[Node, ...]
 
 
-def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
-    """Plan a whole experiment, or raise SpecError naming every place found wrong.
+def make_plan(experiment: Experiment, datasets: Mapping[str, DatasetInfo] | None = None) -> Plan:
+    """Plan a whole experiment.
 
-    catalog: the data sets that workers can read (spec.datasets.scan); None: unknown, names are not checked.
+    Args:
+        experiment: The validated spec.
+        datasets: The data sets that workers can read, by name (`spec.datasets.scan`). None: unknown, so that names are
+            not checked.
+
+    Raises:
+        SpecError: Something does not fit; the error names every place, up to 20.
     """
     jobs, places = _jobs(experiment)
     nodes: dict[str, Node] = {}
-    facts: dict[str, Facts] = {}
+    shapes: dict[str, Shapes] = {}
     problems: dict[tuple[str, str], Problem] = {}
     try:
         members = expand(jobs)
     except SpecError as error:
-        raise SpecError([_at_home(problem, places) for problem in error.problems]) from None
+        raise SpecError([_at_study(problem, places) for problem in error.problems]) from None
     for member in members:
         at = places[member.job]
         try:
@@ -85,10 +92,10 @@ def make_plan(experiment: Experiment, catalog: Catalog | None = None) -> Plan:
             if lacking:
                 where, ref = lacking
                 raise SpecError([Problem(place((*at, *where)), show(ref), "the name of a job of this spec")])
-            facts[member.name] = facts_of(job, facts, catalog, at)
-            made = _node(member.name, job, nodes, facts, _running(job, experiment.run, at))
-            _judged_by_another(made, at)
-            nodes[member.name] = made
+            shapes[member.name] = job.shapes(ShapeContext(shapes, datasets, at))
+            node = _node(member.name, job, nodes, shapes, _running(job, experiment.run, at))
+            _check_distinct(node, at)
+            nodes[member.name] = node
         except SpecError as error:
             problems |= {(p.at, p.takes): p for p in error.problems}
             if len(problems) >= 20:
@@ -109,8 +116,8 @@ def _jobs(experiment: Experiment) -> tuple[dict[str, dict[str, Any]], dict[str, 
     return jobs, places
 
 
-def _at_home(problem: Problem, places: dict[str, Place]) -> Problem:
-    """A problem of a study's job, told at the study."""
+def _at_study(problem: Problem, places: dict[str, Place]) -> Problem:
+    """A problem of a study's job, at its place in the study."""
     for job, at in places.items():
         if at[0] == "studies" and (problem.at == f"jobs.{job}" or problem.at.startswith(f"jobs.{job}.")):
             return Problem(place(at), f"{problem.got} (in its job {job})", problem.takes)
@@ -119,14 +126,14 @@ def _at_home(problem: Problem, places: dict[str, Place]) -> Problem:
 
 def _validated(member: Member, at: Place) -> Job:
     try:
-        return KINDS[str(member.raw["kind"])].model_validate(member.raw)
+        return get_kind(str(member.raw["kind"])).model_validate(member.raw)
     except ValidationError as error:
         raise SpecError(problems_of(error, member.raw, at)) from None
 
 
 def _running(job: Job, default: Running, at: Place) -> Running:
     """How a job is run. The GPUs that the experiment's `run` says are meant for the jobs that can take them."""
-    if job.TEAM:
+    if job.SEVERAL_GPUS:
         return job.run or default
     if job.run is not None and job.run.gpus > 1:
         at = (*at, "run", "gpus")
@@ -134,39 +141,41 @@ def _running(job: Job, default: Running, at: Place) -> Running:
     return (job.run or default).model_copy(update={"gpus": 1})
 
 
-def _judged_by_another(node: Node, at: Place) -> None:
-    """Refuses a picture whose judge is its own network, by whatever name: two names of one key are one job."""
-    taken = {ref.field: ref for ref in node.inputs}
-    if "judge" in taken and taken["judge"].key == taken["model"].key:
-        got = f"{show(taken['judge'].node)}, the very network that {show(taken['model'].node)} is"
-        raise SpecError([Problem(place((*at, "judge")), got, "another network")])
+def _check_distinct(node: Node, at: Place) -> None:
+    """Refuse references that have to name different jobs and name one: two names of one key are one job."""
+    inputs = {ref.field: ref for ref in node.inputs}
+    for field, other in node.job.DISTINCT:
+        if field in inputs and other in inputs and inputs[field].key == inputs[other].key:
+            got = f"{show(inputs[field].node)}, the very network that {show(inputs[other].node)} is"
+            raise SpecError([Problem(place((*at, field)), got, "another network")])
 
 
-def _node(name: str, job: Job, nodes: dict[str, Node], facts: dict[str, Facts], running: Running) -> Node:
-    kind = str(getattr(job, "kind"))  # noqa: B009 - every kind has it, the base class has not
+def _node(name: str, job: Job, nodes: dict[str, Node], shapes: dict[str, Shapes], running: Running) -> Node:
     params = job.params()
     inputs: list[InputRef] = []
-    found: dict[str, list[Node]] = {}
+    by_field: dict[str, list[Node]] = {}
     for where, ref in references(job):
         field = ".".join(str(part) for part in (where[:-1] if job.GATHERS else where))
-        found.setdefault(field, []).append(nodes[ref])
-    for field, given in found.items():
+        by_field.setdefault(field, []).append(nodes[ref])
+    for field, taken in by_field.items():
         if job.GATHERS:
-            given = sorted({node.key: node for node in given}.values(), key=lambda node: node.key)
-        inputs += [InputRef(field, index, node.name, node.key) for index, node in enumerate(given)]
-        keys = [node.key for node in given]
+            taken = sorted({node.key: node for node in taken}.values(), key=lambda node: node.key)
+        inputs += [InputRef(field, index, node.name, node.key) for index, node in enumerate(taken)]
+        keys = [node.key for node in taken]
         _replace(params, field.split("."), keys if job.GATHERS else keys[0])
     return Node(
         name=name,
-        kind=kind,
+        kind=job.kind_name(),
         recipe=job.RECIPE,
         params=params,
-        key=digest({"kind": kind, "recipe": job.RECIPE, "params": params}),
+        key=digest(job.key_content(params)),
         inputs=tuple(inputs),
         running=running,
         artifact=job.ARTIFACT,
-        flops=flops(job, facts, facts[name]),
-        bytes=bytes_left(job, facts[name]),
+        job=job,
+        shapes=shapes[name],
+        flops=job.flops(shapes, shapes[name]),
+        bytes=job.stored_bytes(shapes[name]),
     )
 
 

@@ -1,6 +1,76 @@
-"""Power analysis: the difference of accuracy that the design of a study can detect, before anything runs."""
+"""Power analysis: the smallest effect that the design of a planned report would likely show, before anything runs."""
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from robxfer_core.jobs.base import Design
+from robxfer_core.jobs.shapes import Shapes
+
+from .plan import Node, Plan
+
+SEED_SD = 0.02
+"""Assumed standard deviation of a difference of accuracy over seeds, as a fraction, while there are no results."""
+IMAGE_SD = 0.2
+"""Assumed standard deviation of a difference over test images: about that of two networks of 90 % accuracy whose errors
+mostly coincide."""
+
+
+def detectable_effects(plan: Plan) -> dict[str, dict[str, Any]]:
+    """The smallest detectable difference of accuracy of each report of a plan that compares accuracies.
+
+    Returns:
+        By the report's node: `effect` (a fraction; None where nothing can be shown), `basis` (what is assumed, in
+        words), `seeds`, `levels`, `targets` and `n_test`.
+    """
+    by_key = {node.key: node for node in plan.nodes}
+    by_name = {node.name: node for node in plan.nodes}
+
+    def seeds(references: Iterable[str]) -> Mapping[float, set[int]]:
+        return _seeds_by_level((by_name[reference] for reference in references), by_key)
+
+    designs = {node.name: node.job.design(seeds) for node in plan.nodes}
+    return {name: _effect(design, by_name[name].shapes) for name, design in designs.items() if design is not None}
+
+
+def _effect(design: Design, shapes: Shapes) -> dict[str, Any]:
+    effect = None
+    if shapes.test:
+        effect = detectable_effect(
+            design.seeds,
+            design.levels,
+            shapes.test,
+            SEED_SD,
+            IMAGE_SD,
+            targets=design.targets,
+            margin=design.margin,
+            confidence=design.confidence,
+        )
+    basis = (
+        f"{design.levels} {design.compared}, {design.seeds} seeds, "
+        f"{shapes.test or 'an unknown number of'} test images, {design.targets} targets; power 0.8; "
+        f"assumed spread of a difference: {SEED_SD:g} over seeds, "
+        f"{IMAGE_SD:g} over images"
+    )
+    counts = {"seeds": design.seeds, "levels": design.levels, "targets": design.targets, "n_test": shapes.test}
+    return {"effect": effect, "basis": basis, **counts}
+
+
+def _seeds_by_level(nodes: Iterable[Node], by_key: Mapping[str, Node]) -> Mapping[float, set[int]]:
+    """Seeds of the family's models by eps, with which these jobs are computed."""
+    seeds: dict[float, set[int]] = defaultdict(set)
+    for node in nodes:
+        model = _model_of(node, by_key)
+        if model.params.get("epochs", 1) > 0:  # a random network is no level of the family
+            seeds[model.params["threat"]["eps"]].add(model.params["seed"])
+    return seeds
+
+
+def _model_of(node: Node, by_key: Mapping[str, Node]) -> Node:
+    """The model that a job takes, or that its features are computed by."""
+    inputs = {ref.field: by_key[ref.key] for ref in node.inputs}
+    return inputs["model"] if "model" in inputs else _model_of(inputs["features"], by_key)
 
 
 def detectable_effect(

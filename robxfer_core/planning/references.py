@@ -5,9 +5,9 @@ import re
 from typing import Any
 
 from robxfer_core.jobs.base import Job
-from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.registry import KINDS, accepted_kinds, find_kind
 from robxfer_core.spec import yaml
-from robxfer_core.spec.errors import Problem, SpecError, place, show
+from robxfer_core.spec.errors import Place, Problem, SpecError, place, show
 
 _REFERENCE = re.compile(r"^(?P<name>[^\[\]]+)(?:\[(?P<pins>[^\[\]]+)\])?$")
 
@@ -33,13 +33,17 @@ def uses(raw: dict[str, Any], kind: type[Job]) -> list[tuple[tuple[str | int, ..
     return found
 
 
-def kind_of(raw: dict[str, Any], at: tuple[str, ...]) -> type[Job]:
-    """Raises SpecError where there is no kind of that name."""
-    kind = raw.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        got = "nothing" if kind is None else show(kind)
+def kind_at(raw: dict[str, Any], at: Place) -> type[Job]:
+    """The kind of an unvalidated job.
+
+    Raises:
+        SpecError: There is no kind of that name.
+    """
+    kind = find_kind(raw.get("kind"))
+    if kind is None:
+        got = "nothing" if raw.get("kind") is None else show(raw["kind"])
         raise SpecError([Problem(place((*at, "kind")), got, f"one of {', '.join(KINDS)}")])
-    return KINDS[kind]
+    return kind
 
 
 def ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
@@ -47,7 +51,7 @@ def ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
     problems: list[Problem] = []
     needs: dict[str, list[str]] = {}
     for job, raw in jobs.items():
-        kind = kind_of(raw, (root, job))
+        kind = kind_at(raw, (root, job))
         needs[job] = []
         for at, text in uses(raw, kind):
             match = _REFERENCE.match(text)
@@ -56,11 +60,11 @@ def ordered(jobs: dict[str, dict[str, Any]], root: str) -> list[str]:
             if name not in jobs:
                 problems.append(Problem(where, show(text), f"the name of a job: {some_of(jobs)}"))
                 continue
-            takes = kind.TAKES[str(next(part for part in reversed(at) if isinstance(part, str)))]
-            if jobs[name].get("kind") not in takes and jobs[name].get("kind") in KINDS:
-                problems.append(
-                    Problem(where, f"{show(name)}, a {jobs[name]['kind']} job", f"a {' or '.join(takes)} job")
-                )
+            takes = accepted_kinds(kind, str(next(part for part in reversed(at) if isinstance(part, str))))
+            other = find_kind(jobs[name].get("kind"))
+            if other is not None and other.kind_name() not in takes:
+                got = f"{show(name)}, a {other.kind_name()} job"
+                problems.append(Problem(where, got, f"a {' or '.join(takes)} job"))
             needs[job].append(name)
     if problems:
         raise SpecError(problems)

@@ -9,7 +9,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, TypedDict
+from typing import IO, Literal
+
+from typing_extensions import TypedDict
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -19,7 +21,7 @@ TEST_FRACTION = 0.25
 log = logging.getLogger(__name__)
 
 
-class Facts(TypedDict):
+class DatasetInfo(TypedDict):
     """What is known of a data set before it is read."""
 
     shape: list[int] | None
@@ -29,20 +31,20 @@ class Facts(TypedDict):
     test: int
 
 
-def _facts(shape: list[int] | None, classes: int, train: int, test: int) -> Facts:
+def _info(shape: list[int] | None, classes: int, train: int, test: int) -> DatasetInfo:
     return {"shape": shape, "classes": classes, "train": train, "test": test}
 
 
-BUILTIN: dict[str, Facts] = {"digits": _facts([1, 8, 8], 10, 1348, 449)}
+BUILTIN: dict[str, DatasetInfo] = {"digits": _info([1, 8, 8], 10, 1348, 449)}
 """Sets that need no file."""
 
-TORCHVISION: dict[str, Facts] = {
-    "cifar10": _facts([3, 32, 32], 10, 50_000, 10_000),
-    "cifar100": _facts([3, 32, 32], 100, 50_000, 10_000),
-    "mnist": _facts([1, 28, 28], 10, 60_000, 10_000),
-    "fashion_mnist": _facts([1, 28, 28], 10, 60_000, 10_000),
-    "flowers102": _facts(None, 102, 2_040, 6_149),
-    "caltech101": _facts(None, 101, 6_508, 2_169),
+TORCHVISION: dict[str, DatasetInfo] = {
+    "cifar10": _info([3, 32, 32], 10, 50_000, 10_000),
+    "cifar100": _info([3, 32, 32], 100, 50_000, 10_000),
+    "mnist": _info([1, 28, 28], 10, 60_000, 10_000),
+    "fashion_mnist": _info([1, 28, 28], 10, 60_000, 10_000),
+    "flowers102": _info(None, 102, 2_040, 6_149),
+    "caltech101": _info(None, 101, 6_508, 2_169),
 }
 """Sets that torchvision lays out, and can fetch where a job allows it. flowers102 trains on its train and val."""
 
@@ -91,7 +93,7 @@ def locate(root: Path, name: str) -> Found | None:
     return None
 
 
-def scan(root: Path | None) -> dict[str, Facts]:
+def scan(root: Path | None) -> dict[str, DatasetInfo]:
     """The facts of every set that can be read here, by name. One that is broken is logged and left out."""
     sets = dict(BUILTIN)
     if root is None or not root.is_dir():
@@ -108,7 +110,7 @@ def scan(root: Path | None) -> dict[str, Facts]:
     return sets
 
 
-def measure(found: Found, name: str) -> Facts:
+def measure(found: Found, name: str) -> DatasetInfo:
     """The facts of a set on disk. Raises BadSource."""
     if found.layout == "npz":
         return _measure_npz(found.path)
@@ -154,14 +156,14 @@ def test_count(n: int) -> int:
     return round(TEST_FRACTION * n)
 
 
-def _measure_files(train: dict[str, list[Path]], test: dict[str, list[Path]] | None) -> Facts:
+def _measure_files(train: dict[str, list[Path]], test: dict[str, list[Path]] | None) -> DatasetInfo:
     n = sum(map(len, train.values()))
     if test is None:
-        return _facts(None, len(train), n - test_count(n), test_count(n))
-    return _facts(None, len(train), n, sum(map(len, test.values())))
+        return _info(None, len(train), n - test_count(n), test_count(n))
+    return _info(None, len(train), n, sum(map(len, test.values())))
 
 
-def _measure_npz(path: Path) -> Facts:
+def _measure_npz(path: Path) -> DatasetInfo:
     try:
         with zipfile.ZipFile(path) as archive:
             images = {split: _header(archive, f"x_{split}")[1] for split in ("train", "test")}
@@ -170,7 +172,7 @@ def _measure_npz(path: Path) -> Facts:
         raise BadSource(f"{path.name}: {error}") from error
     except KeyError as error:
         raise BadSource(f"{path.name}: lacks an array; takes x_train, y_train, x_test, y_test") from error
-    return _facts(image_shape(path.name, images["train"]), 1 + max(labels), images["train"][0], images["test"][0])
+    return _info(image_shape(path.name, images["train"]), 1 + max(labels), images["train"][0], images["test"][0])
 
 
 def image_shape(file: str, shape: tuple[int, ...]) -> list[int]:

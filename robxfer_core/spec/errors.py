@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+Place = tuple[str | int, ...]
+"""A place in a spec: ("jobs", "source", "levels", 1)."""
 SHOWN = 120  # characters of a wrong value that are echoed
 
 

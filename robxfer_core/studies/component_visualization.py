@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.models import Training
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.train import Training
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Attack, Seed
 

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.imports import Upload
-from robxfer_core.jobs.models import Training
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.import_dataset import Upload
+from robxfer_core.jobs.train import Training
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Seed
 

@@ -4,11 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from robxfer_core.jobs.data import Dataset
+from robxfer_core.jobs.dataset import Dataset
 from robxfer_core.spec.base import Strict
-from robxfer_core.spec.errors import Problem, SpecError, place
-
-Place = tuple[str | int, ...]
+from robxfer_core.spec.errors import Place, Problem, SpecError, place
 
 
 @dataclass

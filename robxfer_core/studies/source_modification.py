@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.models import Training
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.train import Training
 from robxfer_core.jobs.transfer import Heads
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Attack, Precision, Seed

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.models import Training
-from robxfer_core.jobs.stego import Embedding
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.embed_stego import Embedding
+from robxfer_core.jobs.train import Training
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Attack, Augment, Seed, Sgd
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from robxfer_core.jobs.data import RaiseEps
-from robxfer_core.jobs.models import Training
+from robxfer_core.jobs.perturb_dataset import RaiseEps
+from robxfer_core.jobs.train import Training
 from robxfer_core.jobs.transfer import FineTuning, Heads, Preset, Regime, RobustTransfer
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Attack, Seed
@@ -174,7 +174,7 @@ def expand(graph: Graph, study: TransferGap) -> None:
         add(
             (),
             f"{_words(regime)}.report" if several else "report",
-            "report",
+            "transfer_gap_report",
             title=f"{study.title[:100]}, {_words(regime)}" if several else study.title,
             regime=regime,
             sources=accuracy,

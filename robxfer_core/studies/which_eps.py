@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.imports import ImportDataset, ImportModel
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.import_dataset import ImportDataset
+from robxfer_core.jobs.import_model import ImportModel
 from robxfer_core.jobs.transfer import Heads
 from robxfer_core.jobs.which_eps_report import Usual
 from robxfer_core.spec.base import Strict

@@ -17,7 +17,7 @@ PAIR = ("standard", "antirobust")
 def build(study: Study, folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path]:
     """(report.json, result.json, the artifact's folder)."""
     run = LocalRun(folder)
-    compute("report", study.spec.params(), study.inputs, run)
+    compute("transfer_gap_report", study.spec.params(), study.inputs, run)
     return *(json.loads((run.out / name).read_text()) for name in ("report.json", "result.json")), run.out
 
 

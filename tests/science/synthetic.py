@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robxfer_core.jobs.run import Input, Inputs
-from robxfer_core.jobs.transfer_gap_report import Report
+from robxfer_core.jobs.transfer_gap_report import TransferGapReport
 
 LEVELS = (0.0, 0.5, 1.0, 2.0)
 ARMS = ("standard", "antirobust", "relabel_only", "noise", "robust_generator")
@@ -74,7 +74,7 @@ class Study:
                 data = [self.put(f"arms.{index}.data", r) for r in self._sets(target, variant, fooling)]
                 spec_arms.append({"target": target, "variant": variant, "transfers": transfers, "data": data})
         sources = [item.key for item in self._fields["sources"]]
-        self.spec = Report.model_validate({"kind": "report", "title": title, "sources": sources, "arms": spec_arms})
+        self.spec = TransferGapReport.model_validate({"title": title, "sources": sources, "arms": spec_arms})
 
     @property
     def inputs(self) -> Inputs:

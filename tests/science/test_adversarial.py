@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Inputs, LocalRun, Preempted
+from robxfer_core.jobs.train import Train
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.attacks.threat import distance

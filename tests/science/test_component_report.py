@@ -9,9 +9,9 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
+from robxfer_core.jobs.component_visualization_report import ComponentVisualizationReport
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
-from robxfer_core.jobs.visualize import ComponentVisualizationReport
 from robxfer_core.reports.component_visualization.collect import BadStudy, collect
 from robxfer_core.reports.component_visualization.summary import over_components, summarise
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.detect_stego import DetectStego
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
-from robxfer_core.jobs.stego import DetectStego
 from robxfer_core.science import models
 from robxfer_core.science.models.residuals import high_pass_filters
 from robxfer_core.science.stego.detect import best_threshold, errors_at, permutation_p

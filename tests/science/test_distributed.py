@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.train import Train
 from robxfer_core.science.data.artifact import Batch, write_shards
 from robxfer_core.science.training.train import train
 

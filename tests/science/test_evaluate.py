@@ -9,8 +9,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from robxfer_core.jobs.models import Evaluate, Train
+from robxfer_core.jobs.evaluate import Evaluate
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.train import Train
 from robxfer_core.science import models
 from robxfer_core.science.attacks import evaluate as module
 from robxfer_core.science.attacks.evaluate import correct, evaluate, level_name

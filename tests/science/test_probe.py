@@ -22,6 +22,7 @@ from robxfer_core.science.probe.cka import batch_hsics, score
 from robxfer_core.science.probe.knn import votes, wilson
 from robxfer_core.science.probe.leep import leep_score
 from robxfer_core.science.probe.logme import evidence
+from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 from robxfer_core.spec.fields import Arch, ThreatModel
 
@@ -219,5 +220,5 @@ def test_a_plan_refuses_what_cannot_fit() -> None:
         },
     }
     with pytest.raises(SpecError) as refused:
-        make_plan(read_spec(json.dumps(spec).encode(), "json"), {"digits": {"classes": 10, "shape": [1, 8, 8]}})
+        make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
     assert {problem.at for problem in refused.value.problems} == {"jobs.many.components", "jobs.other.also[0]"}

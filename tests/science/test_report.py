@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from robxfer_core.jobs.compute import FILES
+from robxfer_core.jobs.transfer_gap_report import TransferGapReport
 from robxfer_core.reports import formatting as words
 from robxfer_core.reports.plotting import png
 from robxfer_core.reports.report_json import rounded
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, An
 
 def test_planted_effects_are_told(whole: Any) -> None:
     _, report, result, out = whole
-    assert all((out / name).stat().st_size for name in FILES["report"])
+    assert all((out / name).stat().st_size for name in TransferGapReport.FILES)
     words = {(v["target"], v["variant"]): v for v in result["verdicts"]}
     assert len(words) == 10
     hinders = words["digits 5-9", "antirobust"]
@@ -123,7 +123,7 @@ def test_the_svg_keeps_text_as_text(whole: Any) -> None:
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     outs = [build(Study(tmp_path / f"in{i}", arms=PAIR, epochs=4), tmp_path / f"run{i}")[2] for i in range(2)]
-    for name in FILES["report"]:
+    for name in TransferGapReport.FILES:
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes(), name
 
 

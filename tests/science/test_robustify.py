@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from robxfer_core.jobs.compute import compute
-from robxfer_core.jobs.data import RobustifyDataset
+from robxfer_core.jobs.robustify_dataset import RobustifyDataset
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.construct.robustify import SeedImages, draw

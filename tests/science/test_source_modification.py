@@ -9,13 +9,13 @@ import pytest
 from pyarrow import parquet
 
 from robxfer_core.jobs.compute import compute
-from robxfer_core.jobs.models import Training
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.train import Training
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, make_plan
 from robxfer_core.reports.source_modification.costs import break_even, updates
 from robxfer_core.reports.transfer_gap.collect import BadStudy
-from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.spec.datasets import BUILTIN, DatasetInfo
 from robxfer_core.spec.errors import SpecError
 
 from .synthetic import card, pack
@@ -158,7 +158,7 @@ def test_what_it_leaves(made: tuple[dict[str, Any], LocalRun]) -> None:
 def test_costs_are_those_of_the_plan(made: tuple[dict[str, Any], LocalRun]) -> None:
     """The report counts from results what a plan of the same sizes counts from the spec."""
     arms = made[0]["costs"]["arms"]
-    catalog = dict(BUILTIN) | {"cifar": {"shape": [3, 32, 32], "classes": 10, "train": N_TRAIN, "test": 300}}
+    cifar: DatasetInfo = {"shape": [3, 32, 32], "classes": 10, "train": N_TRAIN, "test": 300}
     jobs = {
         "data": {"kind": "dataset", "name": "cifar"},
         "standard": {"kind": "train", "dataset": "data", **TRAINING},
@@ -166,7 +166,7 @@ def test_costs_are_those_of_the_plan(made: tuple[dict[str, Any], LocalRun]) -> N
         "robust": {"kind": "robustify_dataset", "dataset": "data", "generator": "adversarial", "steps": STEPS},
     }
     spec = read_spec(json.dumps({"name": "x", "jobs": jobs}).encode(), "json")
-    planned = {node.name: node.flops for node in make_plan(spec, catalog).nodes}
+    planned = {node.name: node.flops for node in make_plan(spec, {**BUILTIN, "cifar": cifar}).nodes}
     assert arms["standard"]["source"] == pytest.approx(planned["standard"])
     assert arms["robust"]["source"] == pytest.approx(planned["standard"])
     assert arms["adversarial"]["source"] == arms["robust"]["generator"] == pytest.approx(planned["adversarial"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from robxfer_core.jobs.stego import SteganalysisReport
+from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.reports.steganalysis.collect import Detection, Task
 from robxfer_core.reports.steganalysis.summary import summarise

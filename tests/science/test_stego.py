@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.embed_stego import Embedding, Method
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
-from robxfer_core.jobs.stego import Embedding, Method
 from robxfer_core.science.data.artifact import Batch, load, read_card, write_shards
 from robxfer_core.science.data.sources import open_source
 from robxfer_core.science.data.subset import paired_split

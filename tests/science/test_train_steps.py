@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import LocalRun
+from robxfer_core.jobs.train import Train
 from robxfer_core.science import models
 from robxfer_core.science.support.batches import channel_moments, epoch_batches
 from robxfer_core.science.training.adversarial import step

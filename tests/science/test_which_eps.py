@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
-from robxfer_core.jobs.compute import FILES, compute
+from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
 from robxfer_core.reports.transfer_gap.collect import BadStudy
@@ -169,7 +169,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, dict[str
 
 def test_the_report_finds_what_was_planted(planted: Any) -> None:
     _, report, result, out = planted
-    assert all((out / name).stat().st_size for name in FILES["which_eps_report"])
+    assert all((out / name).stat().st_size for name in WhichEpsReport.FILES)
     whole, few = report["amounts"]
     assert (whole["chosen"], whole["set"], few["chosen"], few["set"]) == (0.5, [0.5], 0.0, [0.0])
     assert report["few_shot_differs"] == {"10": True}

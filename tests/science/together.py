@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.train import Train
 from robxfer_core.science.training.distributed import SharedBatchNorm2d, Team
 from robxfer_core.science.training.train import train
 

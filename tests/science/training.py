@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Input, Inputs
+from robxfer_core.jobs.train import Train
 from robxfer_core.science.data.artifact import Batch, write_shards
 
 KEY = "0" * 64

@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_url, select, text, update
 
 from robxfer_core.jobs.base import Running
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.shapes import Shapes
 from robxfer_core.ledger import events, experiments, fenced, migrate, queue
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
@@ -217,6 +219,8 @@ def _node(name: str, inputs: Sequence[str], running: Running) -> Node:
         inputs=tuple(InputRef("inputs", i, each, key_of(each)) for i, each in enumerate(inputs)),
         running=running,
         artifact="model",
+        job=Dataset(name="digits"),
+        shapes=Shapes(),
         flops=1e9,
         bytes=1e6,
     )

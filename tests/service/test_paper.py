@@ -12,7 +12,7 @@ from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec import yaml
-from robxfer_core.spec.datasets import BUILTIN
+from robxfer_core.spec.datasets import BUILTIN, DatasetInfo
 from robxfer_core.storage import fetch_manifest, open_store
 
 from . import servers
@@ -115,7 +115,9 @@ def test_figure_4_runs(make_stack: Callable[..., Stack], tmp_path: Path) -> None
 
 @pytest.mark.parametrize("path", sorted(PAPER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_level_that_was_published_is_planned(path: Path) -> None:
-    sets = {name: {"shape": None, "classes": 10, "train": 1000, "test": 500} for name in ("flowers17", "hymenoptera")}
+    sets: dict[str, DatasetInfo] = {
+        name: {"shape": None, "classes": 10, "train": 1000, "test": 500} for name in ("flowers17", "hymenoptera")
+    }
     sets |= {"caltech101": {"shape": None, "classes": 101, "train": 3000, "test": 3000}}
     sets |= {"cifar10": {"shape": [3, 32, 32], "classes": 10, "train": 50_000, "test": 10_000}}
     sets |= {"mnist": {"shape": [1, 28, 28], "classes": 10, "train": 60_000, "test": 10_000}}

@@ -62,7 +62,7 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
                 assert all(line["experiments"] == [asked.id] and line["attempt"] == 1 for line in told)
                 report = client.report(asked.id)
                 assert {row["variant"] for row in report["verdicts"]} == {"standard", "antirobust"}
-                made = next(node for node in ended.nodes if node.kind == "report")
+                made = next(node for node in ended.nodes if node.kind == "transfer_gap_report")
                 files = client.download(str(made.artifact_id), tmp_path / "out")
                 assert {file.name for file in files} >= {"report.json", "figure3.png", "report.html"}
 

@@ -14,7 +14,7 @@ import torch
 from sqlalchemy import Engine, select
 
 from robxfer_core import messaging
-from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.train import Train
 from robxfer_core.ledger import experiments
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import artifacts, attempts, events, jobs, projects

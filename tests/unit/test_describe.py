@@ -2,10 +2,10 @@
 
 from pydantic import BaseModel
 
-from robxfer_core.jobs.data import PerturbDataset
-from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.perturb_dataset import PerturbDataset
 from robxfer_core.jobs.registry import KINDS
 from robxfer_core.jobs.simulate import Simulate
+from robxfer_core.jobs.train import Train
 from robxfer_core.spec.describe import OWN_UNITS, PIXELS, UNITS, parameters, parts, source
 from robxfer_core.studies import STUDIES
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from robxfer_api.power import detectable
-from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.train import Train
 from robxfer_core.planning.cost import Measured, estimate
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, Plan, make_plan
+from robxfer_core.planning.power import detectable_effects
 from robxfer_core.spec import yaml
 from robxfer_core.spec.base import canonical, digest
 from robxfer_core.spec.datasets import BUILTIN
@@ -81,7 +81,7 @@ def test_inputs_come_before_what_takes_them():
 
 def test_a_report_gathers_every_member():
     report = make_plan(read_spec(QUICKSTART), dict(BUILTIN)).nodes[-1]
-    assert report.kind == "report"
+    assert report.kind == "transfer_gap_report"
     fields = {ref.field for ref in report.inputs}
     assert {"sources", "arms.0.transfers", "arms.1.transfers", "arms.1.data"} <= fields
     assert len(report.params["sources"]) == 20
@@ -146,7 +146,7 @@ def test_a_study_that_grows_keeps_the_keys_of_its_sources():
     spec["studies"]["digits"]["seeds"].append(5)
     spec["studies"]["digits"]["heads"]["epochs"] += 1
     after = [node for node in plan(spec).nodes if node.key not in before and "transfer" not in node.name]
-    assert {node.kind for node in after if "seed=5" not in node.name} == {"report"}
+    assert {node.kind for node in after if "seed=5" not in node.name} == {"transfer_gap_report"}
 
 
 def test_canonical_json_is_rfc_8785():
@@ -252,7 +252,7 @@ def test_nothing_is_resampled_after_an_embedding(side: int):
 )
 def test_a_plan_says_what_a_study_could_detect(toy: str, seeds: int, levels: int, targets: int):
     made = make_plan(read_spec((EXAMPLES / f"toy/{toy}.yaml").read_bytes()), dict(BUILTIN))
-    (found,) = (detectable(made, dict(BUILTIN)) or {}).values()
+    (found,) = detectable_effects(made).values()
     assert (found["seeds"], found["levels"], found["targets"]) == (seeds, levels, targets)
     assert 0 < found["effect"] < 1
 

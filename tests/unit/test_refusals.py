@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from robxfer_core.jobs.imports import Fetch
+from robxfer_core.jobs.fetch import Fetch
 from robxfer_core.jobs.registry import KINDS, leaves_report
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan

@@ -157,7 +157,10 @@ def test_images_of_channels_that_no_network_takes_are_named():
     spec = small()
     spec["jobs"]["digits"] = {"kind": "dataset", "name": "layers"}
     with pytest.raises(SpecError, match=r"jobs.source.dataset: got 4 channels; takes images of 1 or 3 channels"):
-        make_plan(read_spec(json.dumps(spec).encode()), {"layers": {"shape": [4, 16, 16], "classes": 3}})
+        make_plan(
+            read_spec(json.dumps(spec).encode()),
+            {"layers": {"shape": [4, 16, 16], "classes": 3, "train": 30, "test": 9}},
+        )
 
 
 def test_a_model_of_one_channel_does_not_take_colours():

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from robxfer_core.jobs.component_visualization_report import ComponentVisualizationReport
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.visualize import ComponentVisualizationReport
 from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, embedded, inline, page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from robxfer_core.jobs.component_visualization_report import ComponentVisualizationReport
 from robxfer_core.jobs.run import Inputs
-from robxfer_core.jobs.visualize import ComponentVisualizationReport
 
 
 class BadStudy(ValueError):

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.simulate import SimulateReport
+from robxfer_core.jobs.simulate_report import SimulateReport
 from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline, page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report

@@ -4,11 +4,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from robxfer_core.jobs.data import RobustifyDataset
-from robxfer_core.jobs.models import Train, Training
-from robxfer_core.jobs.shapes import Facts
+from robxfer_core.jobs.robustify_dataset import RobustifyDataset
+from robxfer_core.jobs.shapes import Shapes
 from robxfer_core.jobs.source_modification_report import SourceArm, SourceModificationReport
-from robxfer_core.planning.flops import flops
+from robxfer_core.jobs.train import Train, Training
 from robxfer_core.spec.base import Ref
 
 from .collect import Study
@@ -39,7 +38,7 @@ def break_even(once: float, each: float, other: float) -> int | None:
 def _arm(arm: SourceArm, study: Study) -> dict[str, Any]:
     assert arm.training is not None
     channels, side, _ = study.data["shape"]
-    data = Facts(channels, side, study.data["classes"], study.data["n_train"], study.data["n_test"])
+    data = Shapes(channels, side, study.data["classes"], study.data["n_train"], study.data["n_test"])
     row = {"source": _training(arm.training, data), "updates": updates(arm.training, study.data["n_train"])}
     row |= {"generator": 0.0, "making": 0.0}
     made = next((each.made for each in study.arms if each.name == arm.name), ())
@@ -48,13 +47,13 @@ def _arm(arm: SourceArm, study: Study) -> dict[str, Any]:
         steps = made[0]["cost"]["gradient_steps"] // made[0]["data"]["n_train"]
         making = RobustifyDataset(dataset=Ref("data"), generator=Ref("generator"), steps=steps)
         row["generator"] = _training(arm.generator_training, data)
-        row["making"] = flops(making, {"data": data, "generator": generator}, data)
+        row["making"] = making.flops({"data": data, "generator": generator}, data)
     return row
 
 
-def _training(training: Training, data: Facts) -> float:
+def _training(training: Training, data: Shapes) -> float:
     job = Train.model_validate({**training.model_dump(), "dataset": "data"})
-    return flops(job, {"data": data}, data)
+    return job.flops({"data": data}, data)
 
 
 def updates(training: Training, images: int) -> int:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.stego import SteganalysisReport
+from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.formatting import points
 from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline, page
 from robxfer_core.reports.plotting import png, svg

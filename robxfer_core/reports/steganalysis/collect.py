@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from robxfer_core.jobs.run import Input, Inputs
-from robxfer_core.jobs.stego import SteganalysisReport
+from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.stats import Floats
 from robxfer_core.reports.transfer_gap.collect import BadStudy, unpack
 

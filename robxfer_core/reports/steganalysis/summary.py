@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from robxfer_core.jobs.stego import SteganalysisReport
+from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.formatting import listed, points
 from robxfer_core.reports.stats import Estimate, bounds, crossed, differences
 from robxfer_core.reports.verdict import MEANING, Verdict, judge

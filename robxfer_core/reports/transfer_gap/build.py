@@ -3,7 +3,7 @@
 from typing import Any
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.transfer_gap_report import Report
+from robxfer_core.jobs.transfer_gap_report import TransferGapReport
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
 
@@ -16,7 +16,7 @@ from .table import write_results
 SHOWN = ("target", "variant", "control", "verdict", "reason", "level", "difference", "low", "high", "detectable")
 
 
-def report(spec: Report, inputs: Inputs, run: Run) -> dict[str, Any]:
+def report(spec: TransferGapReport, inputs: Inputs, run: Run) -> dict[str, Any]:
     """Write report.json, figure3.png, figure3.svg, report.html and results.parquet; return verdicts and headline.
 
     The same inputs give the same bytes. Raises collect.BadStudy where the results do not make a study.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robxfer_core.jobs.run import Input, Inputs
-from robxfer_core.jobs.transfer_gap_report import Arm, Report
+from robxfer_core.jobs.transfer_gap_report import Arm, TransferGapReport
 from robxfer_core.reports.stats import Floats
 
 Bits = NDArray[np.bool_]
@@ -165,7 +165,7 @@ class Study:
     panels: tuple[Panel, ...]
 
 
-def collect(spec: Report, inputs: Inputs) -> Study:
+def collect(spec: TransferGapReport, inputs: Inputs) -> Study:
     """Read every result.json that a report takes. Raises BadStudy where they do not fit together."""
     family = read_sources(inputs)
     panels = [_panel(arm, inputs, index) for index, arm in enumerate(spec.arms)]

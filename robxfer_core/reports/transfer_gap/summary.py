@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from robxfer_core.jobs.transfer_gap_report import Report
+from robxfer_core.jobs.transfer_gap_report import TransferGapReport
 from robxfer_core.reports.formatting import change, points
 from robxfer_core.reports.stats import (
     Estimate,
@@ -28,7 +28,7 @@ from .headline import headline
 SCHEMA = 1
 
 
-def summarise(spec: Report, study: Study) -> dict[str, Any]:
+def summarise(spec: TransferGapReport, study: Study) -> dict[str, Any]:
     """All of report.json but the versions of the software. Accuracies are fractions, eps in pixel units."""
     alpha = 1 - spec.confidence
     sources = check_sources(study, alpha)
@@ -58,7 +58,7 @@ def summarise(spec: Report, study: Study) -> dict[str, Any]:
     }
 
 
-def _problem(panel: Panel, sources: Mapping[str, Any], spec: Report) -> dict[str, Any] | None:
+def _problem(panel: Panel, sources: Mapping[str, Any], spec: TransferGapReport) -> dict[str, Any] | None:
     """Why a panel has no verdict: {"reason", "void"}; void where the fault is the source models'."""
     reason = unfit(panel, spec.min_fooling)
     if reason:
@@ -67,7 +67,7 @@ def _problem(panel: Panel, sources: Mapping[str, Any], spec: Report) -> dict[str
     return {"reason": f"void: {reason}", "void": True} if reason else None
 
 
-def _judged(spec: Report, panels: Sequence[Panel], problems: Sequence[Any]) -> list[Verdict]:
+def _judged(spec: TransferGapReport, panels: Sequence[Panel], problems: Sequence[Any]) -> list[Verdict]:
     """A verdict on every panel; Holm's families are the sound panels of a variant. A faulty one is judged alone, for
     its table of intervals: its word is never shown."""
     verdicts: dict[int, Verdict] = {}
@@ -127,7 +127,7 @@ def _band(mean: Floats, verdict: Verdict, level: int) -> dict[str, Any]:
     return {"mean": float(mean[level]), "low": low, "high": high}
 
 
-def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Report) -> dict[str, Any]:
+def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: TransferGapReport) -> dict[str, Any]:
     alpha = 1 - spec.confidence
     main = panel.curves()
     last = main.last.mean(-1).T  # [seed, level]
@@ -211,7 +211,7 @@ def _endpoint(head: Head, panel: Panel) -> bool:
     return head.n == panel.n_train and not head.standardised
 
 
-def _chance(panel: Panel, panels: Sequence[Panel], main: Curves, spec: Report) -> dict[str, Any] | None:
+def _chance(panel: Panel, panels: Sequence[Panel], main: Curves, spec: TransferGapReport) -> dict[str, Any] | None:
     expected = chance(panel, panels)
     if expected is None:
         return None

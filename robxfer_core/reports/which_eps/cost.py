@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.features import Features
 from robxfer_core.jobs.run import Inputs
-from robxfer_core.jobs.shapes import Facts
-from robxfer_core.jobs.transfer import Features, Transfer
+from robxfer_core.jobs.shapes import Shapes
+from robxfer_core.jobs.train import Train
+from robxfer_core.jobs.transfer import Transfer
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
-from robxfer_core.planning.flops import flops
 from robxfer_core.spec.fields import Arch
 
 from .collect import Family, Head
@@ -39,28 +39,28 @@ def _training(spec: WhichEpsReport, heads: Iterable[Head], inputs: Inputs) -> fl
         return None
     data = json.loads((found[0].path / "result.json").read_bytes())["data"]
     channels, side, _ = data["shape"]
-    facts = {ANY: Facts(channels=channels, side=side, classes=data["classes"], train=data["n_train"])}
+    shapes = {ANY: Shapes(channels=channels, side=side, classes=data["classes"], train=data["n_train"])}
     total = 0.0
     for head in heads:
         threat = spec.training.threat.model_copy(update={"eps": head.eps})
         given = spec.training.model_dump(mode="json") | {"threat": threat.model_dump(mode="json")}
-        total += flops(Train.model_validate({**given, "dataset": ANY}), facts, Facts())
+        total += Train.model_validate({**given, "dataset": ANY}).flops(shapes, Shapes())
     return total
 
 
 def _features(head: Head) -> float:
     model = head.model
     arch = Arch.model_validate(model["arch"])
-    facts = {
-        "model": Facts(channels=model["channels"], side=model["input_size"], classes=model["classes"], arch=arch),
-        "data": Facts(train=head.data["n_train"], test=head.data["n_test"]),
+    shapes = {
+        "model": Shapes(channels=model["channels"], side=model["input_size"], classes=model["classes"], arch=arch),
+        "data": Shapes(train=head.data["n_train"], test=head.data["n_test"]),
     }
-    return flops(Features.model_validate({"model": "model", "dataset": "data"}), facts, Facts())
+    return Features.model_validate({"model": "model", "dataset": "data"}).flops(shapes, Shapes())
 
 
 def _heads(spec: WhichEpsReport, head: Head, images_per_class: int | None) -> float:
     given = spec.heads.model_dump(mode="json") | ({"sizes": []} if images_per_class else {})
     data = head.data
-    facts = Facts(length=head.model["representation"], classes=data["classes"], test=data["n_test"])
+    shapes = Shapes(length=head.model["representation"], classes=data["classes"], test=data["n_test"])
     job = Transfer.model_validate({**given, "features": ANY, "images_per_class": images_per_class})
-    return flops(job, {ANY: facts}, Facts(train=head.n))
+    return job.flops({ANY: shapes}, Shapes(train=head.n))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.models import AttackName, Evaluate
+from robxfer_core.jobs.evaluate import AttackName, Evaluate
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load, to_unit

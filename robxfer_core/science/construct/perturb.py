@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.data import ControlDataset, PerturbDataset
+from robxfer_core.jobs.control_dataset import ControlDataset
+from robxfer_core.jobs.perturb_dataset import PerturbDataset
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.data import RobustifyDataset
+from robxfer_core.jobs.robustify_dataset import RobustifyDataset
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share

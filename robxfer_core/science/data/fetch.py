@@ -13,7 +13,7 @@ from typing import IO, Any
 import httpx2
 import stamina
 
-from robxfer_core.jobs.imports import Fetch
+from robxfer_core.jobs.fetch import Fetch
 from robxfer_core.jobs.run import Inputs, Run
 
 from .uploads.refusal import BadUpload

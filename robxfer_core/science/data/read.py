@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from robxfer_core.jobs.data import Dataset
-from robxfer_core.jobs.imports import ImportDataset
+from robxfer_core.jobs.dataset import Dataset
+from robxfer_core.jobs.import_dataset import ImportDataset
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.datasets import BadSource

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from robxfer_core.jobs.imports import ROBUST_IMAGES, ROBUST_STEPS, ImportModel
+from robxfer_core.jobs.import_model import ROBUST_IMAGES, ROBUST_STEPS, ImportModel
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from robxfer_core.jobs.detect_stego import DetectStego
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.stego import DetectStego
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import packed
 from robxfer_core.science.attacks.pgd import evaluating

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robxfer_core.jobs.embed_stego import Embedding, EmbedStego
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.stego import Embedding, EmbedStego
 from robxfer_core.science.data.artifact import Batch, Card, Images, load, read_card, write_shards
 from robxfer_core.science.support import noise
 from robxfer_core.science.support.gallery import write_examples

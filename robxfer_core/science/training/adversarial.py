@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.jobs.models import Train
+from robxfer_core.jobs.train import Train
 from robxfer_core.science.attacks.pgd import evaluating, fgsm, pgd
 from robxfer_core.science.attacks.threat import into_ball, project, steepest
 from robxfer_core.science.models import Network

@@ -6,8 +6,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Run
+from robxfer_core.jobs.train import Train
 from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.attacks.pgd import evaluating, fgsm
 from robxfer_core.science.data.artifact import to_unit

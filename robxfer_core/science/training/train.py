@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robxfer_core.jobs.models import Train
 from robxfer_core.jobs.run import Input, Inputs, Run
+from robxfer_core.jobs.train import Train
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.data.artifact import Images, load, to_unit

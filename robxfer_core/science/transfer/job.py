@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.features import Features
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.transfer import Features, Transfer
+from robxfer_core.jobs.transfer import Transfer
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import share
 from robxfer_core.science.attacks.pgd import evaluating

@@ -1,6 +1,6 @@
 """Artifacts and their files, and the data sets that there are."""
 
-from typing import Any
+from robxfer_core.spec.datasets import DatasetInfo
 
 from .base import Page, Wire
 
@@ -31,6 +31,6 @@ class ArtifactView(Wire):
 class DatasetsView(Wire):
     """Data sets: those read by the workers' own names, and those that jobs have left as artifacts."""
 
-    readable: dict[str, dict[str, Any]] | None
+    readable: dict[str, DatasetInfo] | None
     """What live and former workers said they can read, by name; none where no worker has ever reported."""
     artifacts: Page[ArtifactView]

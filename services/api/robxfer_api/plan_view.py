@@ -5,10 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import Literal
 
 from robxfer_core.planning.cost import Cost
-from robxfer_core.planning.plan import Catalog, Node, Plan
+from robxfer_core.planning.plan import Node, Plan
+from robxfer_core.planning.power import detectable_effects
 from robxfer_core.spec.wire.plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
-
-from .power import detectable
 
 
 def group_of(node: str) -> str:
@@ -16,7 +15,7 @@ def group_of(node: str) -> str:
     return node.partition("[")[0]
 
 
-def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost, catalog: Catalog | None) -> PlanView:
+def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost) -> PlanView:
     """states: of the jobs already known, by key."""
     members: dict[str, list[Node]] = defaultdict(list)
     kinds: dict[str, list[Node]] = defaultdict(list)
@@ -37,7 +36,7 @@ def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost, cata
             slots=cost.slots,
             basis=cost.basis,
         ),
-        detectable_effect=detectable(plan, catalog),
+        detectable_effect=detectable_effects(plan) or None,
         nodes=[_node(node, states) for node in plan.nodes],
         edges=[(ref.node, node.name) for node in plan.nodes for ref in node.inputs],
     )

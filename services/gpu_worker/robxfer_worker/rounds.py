@@ -30,7 +30,7 @@ class Rounds(threading.Thread):
         self._house, self._id, self._slots, self._work = house, worker_id, slots, work
         self._stopped = threading.Event()
         self._log = structlog.get_logger().bind(worker=worker_id)
-        self._datasets: dict[str, datasets.Facts] = {}
+        self._datasets: dict[str, datasets.DatasetInfo] = {}
         self._scanned = float("-inf")
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.jobs.registry import kind_of
+from robxfer_core.jobs.registry import get_kind
 from robxfer_core.ledger import fenced, queue, uploads
 from robxfer_core.ledger.engine import AWAY
 from robxfer_core.spec.states import AttemptOutcome
@@ -131,7 +131,7 @@ class _Attempt:
 
     def _inputs(self, held: contextlib.ExitStack) -> dict[str, list[dict[str, str]]]:
         """Copies of the input artifacts, held until the attempt's end; results alone where the kind reads no more."""
-        only = "result.json" if kind_of(self.claim.kind).RESULTS_ALONE else None
+        only = "result.json" if get_kind(self.claim.kind).RESULTS_ONLY else None
         inputs: dict[str, list[dict[str, str]]] = {}
         for item in sorted(self.claim.inputs, key=lambda item: (item.field, item.index)):
             self._check_starting()

@@ -109,7 +109,7 @@ class Service:
 
 def outputs(claim: queue.Claim) -> dict[str, bytes]:
     files = {"result.json": b"{}"}
-    if claim.kind == "report":
+    if claim.kind == "transfer_gap_report":
         files["report.json"] = b'{"schema":1,"title":"Small","verdicts":[]}'
         files["report.html"] = b"<p>Small</p>"
     return files

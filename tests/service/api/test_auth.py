@@ -102,7 +102,7 @@ def house(
             id = client.submit(made.body).id
             service.work()
             view = client.get(id)
-        report = next(node for node in view.nodes if node.kind == "report")
+        report = next(node for node in view.nodes if node.kind == "transfer_gap_report")
         made.ids = {"experiments": id, "jobs": report.job_id, "artifacts": str(report.artifact_id), "tokens": spare.id}
         yield made
 
@@ -214,7 +214,7 @@ def test_in_open_mode_every_route_answers_without_a_token(service: Any, small: C
     id = service.submit(small(seeds=(0,)))
     service.work()
     with service.client() as client:
-        report = next(node for node in client.get(id).nodes if node.kind == "report")
+        report = next(node for node in client.get(id).nodes if node.kind == "transfer_gap_report")
     house.ids = {"experiments": id, "jobs": report.job_id, "artifacts": str(report.artifact_id), "tokens": spare.id}
     answered = {route: house.ask(*route).status_code for route in ROUTES}
     assert answered == {route: fine for route, (_, fine) in ROUTES.items()}

@@ -43,7 +43,7 @@ def test_a_spec_is_submitted_worked_off_and_fetched(service_on_both: Any, small:
         assert done.jobs == {"done": 10}
         assert client.report(submitted.id) == {"schema": 1, "title": "Small", "verdicts": []}
 
-        report = next(node for node in done.nodes if node.kind == "report")
+        report = next(node for node in done.nodes if node.kind == "transfer_gap_report")
         artifact = client.artifact(str(report.artifact_id))
         assert artifact.type == "report"
         assert artifact.key == report.key

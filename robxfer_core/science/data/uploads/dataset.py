@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from robxfer_core.jobs.imports import ImportDataset
+from robxfer_core.jobs.import_dataset import ImportDataset
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.data.read import pixels, write_source
 from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, split_source

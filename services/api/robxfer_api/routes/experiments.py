@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from robxfer_api.audit import address_of
 from robxfer_api.auth import Reader, Submitter, key_of
 from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
-from robxfer_api.datasets import catalog_of
+from robxfer_api.datasets import readable_datasets
 from robxfer_api.errors import NOT_YET, Refused, wrong_query
 from robxfer_api.events import stream
 from robxfer_api.plan_view import plan_view
@@ -42,7 +42,7 @@ def submit(
         submission = experiments.Submission(earlier, created=False, queues_ready=[])
     else:
         experiment = spec.read()
-        plan = make_plan(experiment, catalog_of(ctx))
+        plan = make_plan(experiment, readable_datasets(ctx))
         asked = experiment.model_dump(mode="json", exclude_unset=True)
         submission = experiments.submit(ctx.engine, caller.project, asked, plan, once, caller.name)
     ctx.ring(submission.queues_ready)
@@ -54,11 +54,11 @@ def submit(
 @router.post("/plan", openapi_extra=SPEC_OPENAPI)
 def plan(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
     """What submitting the spec would compute, without storing or running anything."""
-    experiment, catalog = spec.read(), catalog_of(ctx)
-    planned = make_plan(experiment, catalog)
+    experiment = spec.read()
+    planned = make_plan(experiment, readable_datasets(ctx))
     uploads.check(ctx.engine, caller.project, planned)
     states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in planned.nodes])
-    return plan_view(experiment.name, planned, states, _cost(ctx, planned, states), catalog)
+    return plan_view(experiment.name, planned, states, _cost(ctx, planned, states))
 
 
 @router.get("")

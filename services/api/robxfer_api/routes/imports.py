@@ -1,5 +1,6 @@
 """Uploads: bytes go to the store as they come and are never looked into here; an import job checks them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from robxfer_api.audit import address_of
 from robxfer_api.auth import Caller, Submitter, key_of
 from robxfer_api.context import Ctx
-from robxfer_api.datasets import catalog_of
+from robxfer_api.datasets import readable_datasets
 from robxfer_api.errors import wrong_query
 from robxfer_api.rate_limit import LARGE
 from robxfer_api.uploads import MEDIA, PROBLEMS, Expected, receive
@@ -16,8 +17,9 @@ from robxfer_api.views import experiment_view
 from robxfer_core.jobs.base import Queue, SetName
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import Experiment
-from robxfer_core.planning.plan import Catalog, Plan, make_plan
+from robxfer_core.planning.plan import Plan, make_plan
 from robxfer_core.spec.archs import LAYOUTS
+from robxfer_core.spec.datasets import DatasetInfo
 from robxfer_core.spec.fields import ArchName, Seed
 from robxfer_core.spec.wire.experiments import Uploaded
 
@@ -101,13 +103,13 @@ async def _import(
     jobs: dict[str, dict[str, Any]],
     queue: str,
 ) -> Uploaded:
-    catalog = await run_in_threadpool(catalog_of, ctx)
-    _planned(name, jobs, UNKNOWN, queue, catalog)  # what is asked for is judged before anything is taken
+    datasets = await run_in_threadpool(readable_datasets, ctx)
+    _planned(name, jobs, UNKNOWN, queue, datasets)  # what is asked for is judged before anything is taken
     with ctx.uploads.one(key_of(caller, address_of(request))):
         upload = await receive(ctx, caller.project, request, sha256, caller.name)
 
     def submit() -> Uploaded:
-        spec, plan = _planned(name, jobs, upload.sha256, queue, catalog)
+        spec, plan = _planned(name, jobs, upload.sha256, queue, datasets)
         submission = experiments.submit(ctx.engine, caller.project, spec, plan, created_by=caller.name)
         ctx.ring(submission.queues_ready)
         view = experiment_view(ctx.engine, caller.project, submission.experiment_id)
@@ -118,16 +120,21 @@ async def _import(
     return submitted
 
 
+def _has_one_size(name: str, datasets: Mapping[str, DatasetInfo] | None) -> bool:
+    info = (datasets or {}).get(name)
+    return info is not None and info["shape"] is not None
+
+
 def _planned(
-    name: str, jobs: dict[str, dict[str, Any]], sha256: str, queue: str, catalog: Catalog | None
+    name: str, jobs: dict[str, dict[str, Any]], sha256: str, queue: str, datasets: Mapping[str, DatasetInfo] | None
 ) -> tuple[dict[str, Any], Plan]:
     given = {at: {field: value for field, value in job.items() if value is not None} for at, job in jobs.items()}
     given["import"]["upload"] = sha256
     for job in given.values():
-        if job["kind"] == "dataset" and (catalog or {}).get(job["name"], {}).get("shape") is not None:
+        if job["kind"] == "dataset" and _has_one_size(job["name"], datasets):
             del job["size"]  # arrays are of one size, which the network's first layer changes
     spec = {"name": f"import {name}", "run": {**RUN, "queue": queue}, "jobs": given}
-    return spec, make_plan(Experiment.model_validate(spec), catalog)
+    return spec, make_plan(Experiment.model_validate(spec), datasets)
 
 
 def _images(name: str, arch: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from robxfer_api.auth import Reader
 from robxfer_api.context import Ctx, Cursor, Limit
 from robxfer_api.views import artifact_page
 from robxfer_core.jobs.base import Job
-from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.registry import KINDS, accepted_kinds
 from robxfer_core.ledger import workers
 from robxfer_core.spec.describe import parameters, parts
 from robxfer_core.spec.wire.artifacts import ArtifactView, DatasetsView
@@ -69,7 +69,7 @@ def _kind(name: str, model: type[Job]) -> KindView:
         meaning=inspect.getdoc(model) or "",
         recipe=model.RECIPE,
         artifact=model.ARTIFACT,
-        takes={field: list(kinds) for field, kinds in model.TAKES.items()},
+        takes={field: accepted_kinds(model, field) for field in model.TAKES},
         parameters=_parameters(model),
         parts={name: _parameters(part) for name, part in parts(model).items()},
         json_schema=model.model_json_schema(),

@@ -1,15 +1,18 @@
-"""Kinds that train and evaluate networks."""
+"""The kind `train`: trains a network, standard or adversarially."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from robxfer_core.spec.archs import CHANNELS, LAYOUTS, forward_flops, representation
 from robxfer_core.spec.base import Ref, Strict
-from robxfer_core.spec.fields import Apgd, Arch, Attack, Augment, Fraction, Precision, Seed, Sgd, ThreatModel
+from robxfer_core.spec.fields import Arch, Attack, Augment, Fraction, Precision, Seed, Sgd, ThreatModel
 
-from .base import MADE_SETS, MODELS, SETS, Job
+from .base import DATASETS, Artifact, Job, Role
+from .shapes import UNKNOWN_IMAGES, UNKNOWN_SIDE, ShapeContext, Shapes
 
-AttackName = Literal["pgd", "apgd_ce", "apgd_dlr", "apgd_dlr_t"]
 Method = Literal["pgd", "trades", "free", "fast"]
 
 
@@ -70,13 +73,27 @@ class Training(Strict):
             self.method in ("free", "fast") or (self.method == "pgd" and self.attack.steps == 1)
         )
 
+    @property
+    def step_passes(self) -> int:
+        """Forward passes that a training step costs an image; a backward pass counts as two."""
+        if self.threat.eps == 0 or self.method == "free":
+            return 3
+        if self.method == "fast":
+            return 3 + 3
+        if self.method == "trades":
+            return 6 + 1 + 3 * self.attack.steps
+        return 3 + 3 * self.attack.steps * self.attack.restarts
+
 
 class Train(Training, Job):
     """Trains a network, standard (eps 0) or adversarially (Madry et al. 2018), from scratch or from another model."""
 
-    ARTIFACT = "model"
-    TEAM = True
-    TAKES = {"dataset": SETS + MADE_SETS, "init": MODELS}
+    ARTIFACT = Artifact.MODEL
+    ROLE = Role.MODEL
+    SEVERAL_GPUS = True
+    TAKES = {"dataset": DATASETS, "init": (Role.MODEL,)}
+    ENTRY = "robxfer_core.science.training.train:train"
+    FILES = ("model.json", "model.safetensors")
 
     kind: Literal["train"] = "train"
     dataset: Ref
@@ -86,46 +103,34 @@ class Train(Training, Job):
     seed: Seed = 0
     """Drives the start of the weights, the order of images, the augmentation and the attacks' starts."""
 
+    def shapes(self, context: ShapeContext) -> Shapes:
+        data = context[self.dataset]
+        side, smallest = self.arch.input_size or data.side, LAYOUTS[self.arch.name].smallest
+        if side is not None and side < smallest:
+            takes = f"images of at least {smallest}x{smallest} for {self.arch.name} (`arch.input_size` resizes them)"
+            raise context.error("arch", f"{side}x{side} images of {self.dataset}", takes)
+        if data.channels is not None and data.channels not in CHANNELS:
+            takes = f"images of {' or '.join(map(str, CHANNELS))} channels"
+            raise context.error("dataset", f"{data.channels} channels", takes)
+        context.check_model_takes(Shapes(side=side), data, ("arch", "input_size"))
+        channels = data.channels
+        if self.init is not None:
+            start = context[self.init]
+            if start.arch is not None and (start.arch.name, start.arch.width) != (self.arch.name, self.arch.width):
+                got = f"{start.arch.name} of width {start.arch.width:g}"
+                raise context.error("init", got, f"a {self.arch.name} of width {self.arch.width:g}")
+            context.check_model_takes(start, data, "init")
+            channels = start.channels
+        return replace(data, channels=channels, side=side, arch=self.arch, length=representation(self.arch))
 
-class Evaluate(Job):
-    """Clean accuracy, and accuracy under attack at each eps (worst case over the attacks), on a data set's test split.
+    def flops(self, inputs: Mapping[str, Shapes], own: Shapes) -> float:
+        data = inputs[self.dataset]
+        images = data.train or UNKNOWN_IMAGES
+        forward = forward_flops(self.arch, data.channels or 3, data.side or UNKNOWN_SIDE, data.classes or 10)
+        check = 1 + (3 * self.holdout_attack_steps if self.threat.eps > 0 else 0)
+        probe = 256 * 3 * (2 + self.holdout_attack_steps) if self.single_step else 0
+        passes = self.replays * (1 - self.holdout) * self.step_passes + self.holdout * check
+        return self.rounds * forward * (images * passes + probe)
 
-    The result has `warnings` where an attack looks broken, each with a `code`: accuracy_rises, accuracy_flat,
-    zero_gradients, loss_flat, single_step_wins, noise_wins, unbounded_survives (Athalye et al. 2018; Carlini et al.
-    2019).
-    """
-
-    RECIPE = 2
-    ARTIFACT = "result"
-    TAKES = {"model": MODELS, "dataset": SETS + MADE_SETS}
-
-    kind: Literal["evaluate"] = "evaluate"
-    model: Ref
-    """The network."""
-    dataset: Ref
-    """Its test split is used."""
-    norm: Literal["l2", "linf"] = "l2"
-    """Of the threat models."""
-    eps: list[Annotated[float, Field(ge=0, le=1000)]] = Field(min_length=1, max_length=50)
-    """Radii of the threat models; 0 is the clean accuracy."""
-    attacks: list[AttackName] = Field(default=["pgd"], min_length=1, max_length=4)
-    """In turn, each on the images that those before it left right: `pgd`; `apgd_ce`, `apgd_dlr` and `apgd_dlr_t`,
-    Auto-PGD on the cross-entropy, on the DLR loss and on the targeted one (AutoAttack's white-box part is `apgd_ce` and
-    `apgd_dlr_t`; Croce & Hein 2020). With fewer than 3 (targeted: 4) classes the margin stands in for DLR."""
-    attack: Attack = Attack(steps=20)
-    """PGD, untargeted."""
-    apgd: Apgd = Apgd()
-    """Auto-PGD."""
-    max_images: int = Field(default=1000, ge=1)
-    """Evaluate on the first this many test images (the order is that of the data set's shards)."""
-    seed: Seed = 0
-    """Drives the attacks' starts."""
-    precision: Precision = "fp32"
-    """bf16: under autocast."""
-
-    @field_validator("attacks")
-    @classmethod
-    def _once_each(cls, attacks: list[AttackName]) -> list[AttackName]:
-        if len(set(attacks)) < len(attacks):
-            raise ValueError("each attack once")
-        return attacks
+    def stored_bytes(self, own: Shapes) -> float:
+        return own.model_bytes
