@@ -46,6 +46,8 @@ class ExperimentView(ExperimentRow):
 
     spec: dict[str, Any]
     nodes: list[NodeView]
+    last_event_id: int = 0
+    """Id of an event such that an event stream from there on misses nothing that this answer does not show."""
 
 
 class Submitted(ExperimentView):

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from robxfer_core.ledger import artifacts, experiments, jobs
+from robxfer_core.ledger import artifacts, events, experiments, jobs
 from robxfer_core.ledger.artifacts import Artifact
 from robxfer_core.ledger.events import Event
 from robxfer_core.spec.wire.artifacts import ArtifactView
@@ -15,9 +15,11 @@ from .plan_view import group_of
 
 def experiment_view(engine: Engine, project: str, id: str) -> ExperimentView:
     """Raises Unknown."""
+    last = events.last(engine)  # read first: what is written meanwhile may come twice, but is not missed
     found = experiments.get(engine, project, id)
     row = experiment_row(found)
-    return ExperimentView(**dict(row), spec=found.spec, nodes=[_node(each) for each in experiments.jobs_of(engine, id)])
+    nodes = [_node(each) for each in experiments.jobs_of(engine, id)]
+    return ExperimentView(**dict(row), spec=found.spec, nodes=nodes, last_event_id=last)
 
 
 def experiment_row(found: experiments.Summary) -> ExperimentRow:

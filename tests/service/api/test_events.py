@@ -237,6 +237,19 @@ def test_a_broken_ledger_is_tried_again(service: Any, small: Spec, until: Until)
     assert [event.id for event in listener.all()[:-1]] == recorded(service, id)
 
 
+def test_a_stream_starts_behind_the_event_that_the_experiment_names(service: Any, small: Spec) -> None:
+    id = service.submit(small())
+    with service.client() as client:
+        seen = client.get(id).last_event_id
+    assert seen == recorded(service, id)[-1]
+    service.work()
+    streamed = httpx2.get(f"{service.url}/v1/experiments/{id}/events", params={"after": seen}).text
+    ids = [int(line.removeprefix("id: ")) for line in streamed.splitlines() if line.startswith("id: ")]
+    new = [id for id in recorded(service, id) if id > seen]
+    assert new
+    assert ids == [*new, new[-1]]  # the last is that of the `end`
+
+
 def test_what_is_not_there_has_no_stream(service: Any, small: Spec) -> None:
     with service.client() as client, pytest.raises(ApiError) as refused:
         next(client.events("exp_nothing"))

@@ -28,6 +28,7 @@ from .artifacts import DAMAGE, read_whole
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
 
+After = Annotated[int, Query(ge=0, le=2**53, description="Id of an event, such as an experiment's `last_event_id`")]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 
@@ -110,13 +111,15 @@ async def _one_more(ctx: Ctx, caller: Reader, request: Request) -> AsyncIterator
 
 @router.get("/{id}/events", response_class=EventSourceResponse, dependencies=[Depends(_one_more)])
 async def events(
-    ctx: Ctx, caller: Reader, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0
+    ctx: Ctx, caller: Reader, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0, after: After = 0
 ) -> AsyncIterator[ServerSentEvent]:
-    """Its events, those after the header Last-Event-ID, and the new ones as they come; `end` once it has ended.
+    """The events of an experiment, and the new ones as they come; `end` once it has ended.
 
-    A stream may end earlier, without an `end`: the client then goes on from the last id it has seen.
+    It starts behind the header Last-Event-ID or the query parameter `after`, whichever is larger: a browser sends the
+    header only when it reconnects. A stream may end earlier, without an `end`: the client then goes on from the last
+    id it has seen.
     """
-    async for line in stream(ctx.fan, ctx.engine, caller, known, last_event_id):
+    async for line in stream(ctx.fan, ctx.engine, caller, known, max(last_event_id, after)):
         yield line
 
 
