@@ -12,7 +12,7 @@ SOURCES := robxfer_core services migrations tests benchmarks docs
 # Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
 test slow peers: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types imports slow peers chaos fuzz bench lock clean
+.PHONY: demo test lint types imports browser slow peers chaos fuzz bench lock clean
 .DEFAULT_GOAL := test
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
@@ -31,6 +31,11 @@ types: .venv/.dev
 
 imports: .venv/.dev
 	$(BIN)/lint-imports
+
+# `make test` runs the tests of the web page where it finds a Chromium, and says at its end where it did not.
+browser:  ## Install Chromium for the tests of the web page (Debian; elsewhere any Chromium or Chrome on the path will do)
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	{ sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; }
 
 slow: .venv/.dev  ## Tests that take minutes
 	$(BIN)/python -m pytest -m slow
