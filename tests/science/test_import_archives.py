@@ -188,6 +188,23 @@ def test_gzip_files_of_nothing_one_after_the_other_cost_no_more_than_their_bytes
     assert max(read) <= 1 << 16
 
 
+def test_a_tar_that_is_cut_between_two_members_is_broken(tmp_path: Path) -> None:
+    """tarfile's own reader takes it for a shorter archive."""
+    data = tarred({f"train/{name}/{i}.png": bytes(500) for name in ("cat", "dog") for i in range(4)})
+    refused(tmp_path, "import_dataset", data[: 5 * 1024], SET, "ends too soon")
+    broken = bytearray(data)
+    broken[5 * 1024 + 10] ^= 0xFF  # in the name of the sixth
+    refused(tmp_path, "import_dataset", bytes(broken), SET, "bad checksum")
+
+
+@pytest.mark.parametrize("form", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_extended_headers_in_a_row_are_not_followed_by_recursion(tmp_path: Path, form: bytes) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = form, 10
+    header = info.tobuf(tarfile.USTAR_FORMAT) + b"10 a=bcde\n".ljust(512, b"\0")
+    refused(tmp_path, "import_dataset", header * 5000, SET, "ends too soon")
+
+
 def lying(data: bytes, name: str, size: int) -> bytes:
     """The zip with another size of a file in its directory and at its head."""
     out, at = bytearray(data), data.rfind(name.encode())

@@ -1,6 +1,12 @@
 """Tar archives of anybody's making, gzipped or not, read as they come.
 
-Not by tarfile's own reader: it takes a header's extension of any length into memory, and follows sparse maps.
+tarfile parses the headers, but its stream reader and gzip's stay out. Over a reader that counts, they were measured:
+
+- tarfile ends an archive at the first broken header after a member, without an error: of 1,693 damaged archives that
+  are refused here, it took 1,408 for shorter ones. Reads of one block show where the stream ended, but take four times
+  as long for large members.
+- It reads a header's extension of any length into memory, and extensions in a row by recursion.
+- gzip reads padding and the file's name byte by byte: 36 s for a name of 200 MiB, which takes 0.3 s here.
 """
 
 import tarfile
