@@ -10,10 +10,12 @@ from typing import Any
 from robxfer_core.jobs.base import Running
 from robxfer_core.jobs.dataset import Dataset
 from robxfer_core.jobs.shapes import Shapes
-from robxfer_core.ledger import experiments, fenced, queue
+from robxfer_core.ledger import experiments, queue
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.migrate import upgrade
 from robxfer_core.planning.plan import InputRef, Node, Plan
+from robxfer_core.spec.records import FileEntry
 
 NODES = 300
 
@@ -33,8 +35,10 @@ def run() -> Iterator[dict[str, Any]]:
             claim = queue.claim(engine, "bench", ["cpu"], 600.0, "cpu")
             assert claim is not None
             claimed = perf_counter()
-            files = [{"path": "result.json", "size": 2, "sha256": "0" * 64}]
-            assert fenced.publish(engine, claim.job_id, claim.attempt, claim.artifact_type, {"files": files})
+            files: list[FileEntry] = [{"path": "result.json", "size": 2, "sha256": "0" * 64}]
+            assert Fence(engine, claim.job_id, claim.attempt).publish(
+                claim.artifact_type, {"files": files, "type": claim.artifact_type, "kind": claim.kind, "key": claim.key}
+            )
             spent["claim"] += claimed - began
             spent["publish"] += perf_counter() - claimed
         for what, seconds in spent.items():

@@ -22,7 +22,7 @@ from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import artifacts, attempts, experiments, jobs, nodes
 from robxfer_core.planning.experiment import read_spec
-from robxfer_core.storage import fetch_manifest
+from robxfer_core.storage import fetch_files
 from robxfer_core.storage.folder import FolderStore
 
 REPORT = ("report.json", "report.html", "figure*.png", "figure*.svg")
@@ -54,7 +54,7 @@ def main(data_dir: Path, spec: Path, folder: Path) -> None:
             continue
         with tempfile.TemporaryDirectory() as place:
             files = Path(place) / "files"
-            fetch_manifest(store, f"{node.project_id}/{node.job_id}/{node.attempt}", node.manifest, files)
+            fetch_files(store, f"{node.project_id}/{node.job_id}/{node.attempt}", node.manifest, files)
             _copy(files, REPORT if report else PICTURES, folder if report and alone else folder / _plain(node.name))
             if not report:
                 results[node.name] = json.loads((files / "result.json").read_text())

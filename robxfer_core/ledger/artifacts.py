@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, func, select, update
 
+from robxfer_core.spec.records import Manifest
+
 from .engine import Unknown, now, read, write
 from .paging import Page, before, page_of
 from .queue import prefix_of
@@ -20,7 +22,7 @@ class Artifact:
     job_id: str
     attempt: int
     type: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     bytes: int
     created_at: float
     pinned_at: float | None

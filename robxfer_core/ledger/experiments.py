@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, exists, func, select, update
 
+from robxfer_core.spec.records import Progress
 from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, ExperimentState, JobState
 
 from .engine import Unknown, for_update, lock_jobs, now, read, write
@@ -66,7 +67,7 @@ class Member:
     queue: str
     state: JobState
     outcome: AttemptOutcome | None
-    progress: dict[str, Any] | None
+    progress: Progress | None
     artifact_id: str | None
     taken: bool
     """Whether another job of the experiment takes what it leaves."""

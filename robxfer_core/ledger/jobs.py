@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, or_, select
 
+from robxfer_core.spec.records import ErrorRecord, Progress
 from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, JobState
 
 from .engine import Unknown, now, read
@@ -22,7 +23,7 @@ class Attempt:
     started_at: float
     ended_at: float | None
     outcome: AttemptOutcome | None
-    error: dict[str, Any] | None
+    error: ErrorRecord | None
     waited_s: float | None
     publish_s: float | None
 
@@ -76,12 +77,12 @@ class Job:
     backoff_s: float
     state: JobState
     outcome: AttemptOutcome | None
-    error: dict[str, Any] | None
+    error: ErrorRecord | None
     spent: dict[AttemptOutcome, int]
     """Retries spent since it was armed, by outcome."""
     attempt: int
     worker_id: str | None
-    progress: dict[str, Any] | None
+    progress: Progress | None
     artifact_id: str | None
     created_at: float
     ready_at: float | None

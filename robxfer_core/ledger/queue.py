@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 
+from robxfer_core.spec.records import Checkpoint, Manifest
 from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
 
 from . import uploads
@@ -24,7 +25,7 @@ class ClaimInput:
     key: str
     artifact_id: str
     prefix: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Claim:
     inputs: list[ClaimInput]
     key: str
     deadline_s: float
-    checkpoint: dict[str, Any] | None
+    checkpoint: Checkpoint | None
     """What the last `checkpointed` wrote, of whichever attempt."""
     queue: str
     gpus: int

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, case, distinct, exists, func, select, update
 
 from robxfer_core.jobs.base import Retries
+from robxfer_core.spec.records import ErrorRecord
 from robxfer_core.spec.states import AttemptOutcome, ExperimentState, JobState
 
 from .engine import for_update, now
@@ -97,7 +98,7 @@ def count_down(connection: Connection, job_id: str) -> list[Any]:
     return [row for row in connection.execute(counted) if row.state == JobState.READY]
 
 
-def end_attempt(connection: Connection, job: Row[Any], outcome: AttemptOutcome, error: dict[str, Any] | None) -> Lines:
+def end_attempt(connection: Connection, job: Row[Any], outcome: AttemptOutcome, error: ErrorRecord | None) -> Lines:
     """End a running job's attempt otherwise than by success: ready again, failed, or cancelled. Returns the event.
 
     A job that would be ready again but that nobody wants by now is cancelled.
@@ -131,7 +132,7 @@ def end_attempt(connection: Connection, job: Row[Any], outcome: AttemptOutcome, 
     return [job_event(job.project_id, job.id, state=state, attempt=job.attempt, outcome=outcome, error=error)]
 
 
-def end_attempts(connection: Connection, rows: list[Any], outcome: AttemptOutcome, error: dict[str, Any] | None) -> int:
+def end_attempts(connection: Connection, rows: list[Any], outcome: AttemptOutcome, error: ErrorRecord | None) -> int:
     """End those of running jobs alike, with what follows for experiments, and append the events. Returns how many."""
     lines = [line for row in rows for line in end_attempt(connection, row, outcome, error)]
     ended = end_experiments(connection, having([row.id for row in rows])) if rows else []
@@ -144,7 +145,7 @@ def close_attempt(
     job_id: str,
     attempt: int,
     outcome: AttemptOutcome,
-    error: dict[str, Any] | None = None,
+    error: ErrorRecord | None = None,
     publish_s: float | None = None,
 ) -> None:
     """Write how an attempt ended."""

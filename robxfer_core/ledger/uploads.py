@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
 from robxfer_core.planning.plan import Plan
 from robxfer_core.spec.errors import Problem, SpecError, place, show
+from robxfer_core.spec.records import FileEntry, Manifest
 from robxfer_core.spec.states import JobState
 
 from .engine import insert as insert_or
@@ -38,8 +39,10 @@ class Upload:
         return prefix_of(self.project_id, self.id)
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        return {"files": [{"path": FILE, "size": self.bytes, "sha256": self.sha256}]}
+    def manifest(self) -> Manifest:
+        """Its one file."""
+        file: FileEntry = {"path": FILE, "size": self.bytes, "sha256": self.sha256}
+        return {"files": [file], "type": "upload", "kind": "upload", "key": self.sha256}
 
 
 def prefix_of(project_id: str, upload_id: str) -> str:

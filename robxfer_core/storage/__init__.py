@@ -1,21 +1,22 @@
-"""Artifacts: immutable folders of files, described by a manifest, kept in a store."""
+"""Artifacts: immutable folders of files, described by a manifest and kept in a store."""
 
-from .manifest import Corrupt, checked, describe, fetch_manifest, publish_folder
+from .manifest import ArtifactInfo, Corrupt, describe, fetch_files, publish_folder, verified
 from .opening import open_store
 from .s3 import S3Store
-from .store import Missing, Store, Stored, Unavailable, check_name
+from .store import Missing, Store, StoredObject, Unavailable, check_name
 
 __all__ = [
+    "ArtifactInfo",
     "Corrupt",
     "Missing",
     "S3Store",
     "Store",
-    "Stored",
+    "StoredObject",
     "Unavailable",
     "check_name",
-    "checked",
     "describe",
-    "fetch_manifest",
+    "fetch_files",
     "open_store",
     "publish_folder",
+    "verified",
 ]

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from robxfer_core.ledger import retention, uploads
 from robxfer_core.ledger.retention import Attempt
 
-from .store import Store, Stored
+from .store import Store, StoredObject
 
 BATCH = 500  # prefixes about which the ledger is asked at once
 PARTS_S = 86_400.0  # no object takes so long to come
@@ -63,11 +63,11 @@ def remove(engine: Engine, store: Store, older_s: float | None = None, dry_run: 
                 store.delete(removed.name)
             yield removed
     yield from _uploads(engine, store, dry_run)
-    for name in store.abandon(PARTS_S, dry_run):
+    for name in store.abort_incomplete(PARTS_S, dry_run):
         yield Removed("part", name, 1, 0)
 
 
-def _prefixes(found: Iterable[Stored]) -> Iterator[_Prefix]:
+def _prefixes(found: Iterable[StoredObject]) -> Iterator[_Prefix]:
     for name, objects in groupby(found, lambda each: "/".join(each.name.split("/", 3)[:3])):
         prefix = _Prefix(name)
         for each in objects:

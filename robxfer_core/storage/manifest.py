@@ -1,107 +1,154 @@
-"""The manifest of an artifact: its named files with their sizes and sha256, checked at both ends of every journey."""
+"""Manifests: the files of an artifact with their sizes and sha256, verified whenever they are written or read."""
 
 import hashlib
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from .store import Check, Missing, Store, check_name, pieces_of, unchecked
+from robxfer_core.spec.records import FileEntry, Manifest
+
+from .store import Missing, StopCheck, Store, check_name, file_chunks, never_stop
 
 
 class Corrupt(Exception):
-    """A file is not what its manifest says. The message names the file, what was found and what was expected."""
+    """A file differs from its manifest. The message names the file and both values."""
 
 
-def file_sha256(path: Path, check: Check = unchecked) -> str:
-    """sha256 of a file, in hex, read in pieces, with a call of `check` before each."""
+class ArtifactInfo(NamedTuple):
+    """What a manifest says of the folder as a whole."""
+
+    type: str
+    """The type of the artifact, or `checkpoint`."""
+    kind: str
+    """The kind of the job."""
+    key: str
+    """The key of the job."""
+
+
+def file_sha256(path: Path, check: StopCheck = never_stop) -> str:
+    """Compute the sha256 of a file, in hex, calling `check` before each MiB."""
     digest = hashlib.sha256()
-    for piece in pieces_of(path, check):
-        digest.update(piece)
+    for chunk in file_chunks(path, check):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def describe(folder: Path, type: str, kind: str, key: str, check: Check = unchecked) -> dict[str, Any]:
-    """The manifest of a folder's files, ordered by path. Raises ValueError on links and on what is no plain file."""
-    files = []
+def describe(folder: Path, info: ArtifactInfo, check: StopCheck = never_stop) -> Manifest:
+    """Build the manifest of a folder, with its files ordered by path.
+
+    Args:
+        folder: The folder; subfolders included.
+        info: What the folder holds.
+        check: Called before each MiB that is read.
+
+    Raises:
+        ValueError: It holds a link, something that is no plain file, or a name that no store takes.
+    """
+    files: list[FileEntry] = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ValueError(f"{name} is no plain file; an artifact holds plain files alone")
         if path.is_file():
             files.append({"path": check_name(name), "size": path.stat().st_size, "sha256": file_sha256(path, check)})
-    return {"files": files, "type": type, "kind": kind, "key": key}
+    return {"files": files, "type": info.type, "kind": info.kind, "key": info.key}
 
 
 def publish_folder(
-    store: Store, prefix: str, folder: Path, type: str, kind: str, key: str, check: Check = unchecked
-) -> dict[str, Any]:
-    """Put every file of a folder under `prefix` and return the manifest. It is for the caller to keep.
+    store: Store, prefix: str, folder: Path, info: ArtifactInfo, check: StopCheck = never_stop
+) -> Manifest:
+    """Store every file of a folder under `prefix`.
 
-    `check` is called before each MiB that is read, and ends it by what it raises.
+    Args:
+        store: Where to.
+        prefix: The files become the objects `prefix/path`.
+        folder: The folder.
+        info: What the folder holds.
+        check: Called before each MiB that is read; every file is read twice.
+
+    Returns:
+        The manifest, which the store does not keep.
     """
-    manifest = describe(folder, type, kind, key, check)
+    manifest = describe(folder, info, check)
     for entry in manifest["files"]:
         store.put(f"{prefix}/{entry['path']}", folder / entry["path"], check)
     return manifest
 
 
-def fetch_manifest(
+def fetch_files(
     store: Store,
     prefix: str,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     dest: Path,
     only: str | None = None,
-    check: Check = unchecked,
+    check: StopCheck = never_stop,
 ) -> None:
-    """Fetch a manifest's files (or the one named `only`) into `dest`, which appears whole, verified, or not at all.
+    """Fetch the files of a manifest into a new folder, which appears whole and verified, or not at all.
 
-    `check` is called before each file and at each piece, and ends it by what it raises. Raises Corrupt if a file is
-    missing or differs from the manifest, ValueError if `only` is not in the manifest.
+    Args:
+        store: Where from.
+        prefix: The files are the objects `prefix/path`.
+        manifest: The files.
+        dest: The folder to create.
+        only: Fetch this one file of the manifest alone.
+        check: Called before each file and at each chunk.
+
+    Raises:
+        Corrupt: A file is missing or differs from the manifest.
+        ValueError: `only` is not in the manifest.
     """
-    wanted = [entry for entry in manifest["files"] if only in (None, entry["path"])]
-    if only is not None and not wanted:
+    entries = [entry for entry in manifest["files"] if only in (None, entry["path"])]
+    if only is not None and not entries:
         raise ValueError(f"{prefix} has no file {only}")
-    aside = dest.with_name(f".{dest.name}.{uuid.uuid4().hex}")
-    aside.mkdir(parents=True)
+    partial = dest.with_name(f".{dest.name}.{uuid.uuid4().hex}")
+    partial.mkdir(parents=True)
     try:
-        for entry in wanted:
+        for entry in entries:
             check()
-            path, name = aside / check_name(entry["path"]), f"{prefix}/{entry['path']}"
+            path, name = partial / check_name(entry["path"]), f"{prefix}/{entry['path']}"
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                pieces = store.stream(name)
+                chunks = store.stream(name)
             except Missing as error:
                 raise Corrupt(f"{name} is not in the store") from error
             with path.open("xb") as file:  # a copy, never a link: a reader must not be able to change the store
-                for piece in checked(_each(pieces, check), entry, name):
-                    file.write(piece)
-        aside.rename(dest)
+                for chunk in verified(_with_check(chunks, check), entry, name):
+                    file.write(chunk)
+        partial.rename(dest)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _each(pieces: Iterable[bytes], check: Check) -> Iterator[bytes]:
-    for piece in pieces:
+def _with_check(chunks: Iterable[bytes], check: StopCheck) -> Iterator[bytes]:
+    for chunk in chunks:
         check()
-        yield piece
+        yield chunk
 
 
-def checked(pieces: Iterable[bytes], entry: dict[str, Any], name: str) -> Iterator[bytes]:
-    """The pieces of a file, of which the last is held back until size and sha256 are those of its manifest entry.
+def verified(chunks: Iterable[bytes], entry: FileEntry, name: str) -> Iterator[bytes]:
+    """Pass on the chunks of a file, the last one only once the whole fits its manifest entry.
 
-    Raises Corrupt, naming the file, in place of the last piece: who reads on can never have the whole of a wrong file.
+    So a reader never receives the whole of a wrong file.
+
+    Args:
+        chunks: The file's bytes.
+        entry: Its size and sha256.
+        name: The name that an error gives.
+
+    Raises:
+        Corrupt: Size or sha256 differ; raised in place of the last chunk.
     """
     digest, size, held = hashlib.sha256(), 0, b""
-    for piece in filter(None, pieces):
-        digest.update(piece)
-        size += len(piece)
+    for chunk in filter(None, chunks):
+        digest.update(chunk)
+        size += len(chunk)
         if size > entry["size"]:
             break
         if held:
             yield held
-        held = piece
+        held = chunk
     if size != entry["size"]:
         raise Corrupt(f"{name} has {'more than ' if size > entry['size'] else ''}{size} bytes, not {entry['size']}")
     if digest.hexdigest() != entry["sha256"]:

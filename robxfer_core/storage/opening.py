@@ -1,4 +1,4 @@
-"""Which store a URL means."""
+"""Opening a store by its URL."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,7 +11,15 @@ from .store import Store
 
 
 def open_store(url: str, settings: Settings) -> Store:
-    """The store of a URL: `file:///FOLDER` or `s3://BUCKET/PREFIX` (endpoint and keys from the settings)."""
+    """Open the store of a URL.
+
+    Args:
+        url: `file:///FOLDER` or `s3://BUCKET/PREFIX`.
+        settings: Endpoint and keys of the S3 service.
+
+    Raises:
+        ValueError: The URL is of another form.
+    """
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return FolderStore(Path(unquote(parts.path)))

@@ -1,4 +1,4 @@
-"""A store on any S3 service, through the `minio` client: path-style, no conditional writes needed."""
+"""A store on any S3 service, through the `minio` client: path-style addresses, no conditional writes."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -14,21 +14,32 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from robxfer_core.settings import Settings
 
-from .store import PIECE, Check, Missing, Stored, Unavailable, check_name, pieces_of, unchecked
+from .store import (
+    CHUNK_BYTES,
+    Missing,
+    StopCheck,
+    StoredObject,
+    Unavailable,
+    check_name,
+    file_chunks,
+    never_stop,
+)
 
-PART = 16 << 20  # bytes of a part of a multipart upload
-STREAM_PART = 8 << 20  # the same where the length is not known: some of them are held, and there are at most 10,000
-GONE = ("NoSuchKey", "NoSuchObject", "NotFound")
+PART_BYTES = 16 << 20
+"""Size of a part of a multipart upload."""
+STREAM_PART_BYTES = 8 << 20
+"""The same where the length is unknown. A few parts are held in memory; S3 takes at most 10,000 of them."""
+MISSING_CODES = ("NoSuchKey", "NoSuchObject", "NotFound")
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Tell a service that is out of reach, or out of order, from one that refuses."""
+def _unavailable_raised() -> Iterator[None]:
+    """Raise Unavailable where the service cannot be reached or reports an error of its own; pass refusals on."""
     try:
         yield
     except (urllib3.exceptions.HTTPError, ServerError) as error:
         raise Unavailable(f"the S3 service does not answer: {error}") from error
-    except (S3Error, InvalidResponseError) as error:  # the latter: a page of whatever stands before the service
+    except (S3Error, InvalidResponseError) as error:  # the latter: a proxy's page
         if (error.response.status if isinstance(error, S3Error) else error._code) < 500:
             raise
         raise Unavailable(f"the S3 service is out of order: {error}") from error
@@ -37,10 +48,17 @@ def _answering() -> Iterator[None]:
 class S3Store:
     """Objects of one bucket below a prefix.
 
-    Links are signed for the endpoint that clients reach, without asking it; where none is named, there are none.
+    URLs are signed for the endpoint that clients reach, without asking it. Without such an endpoint nothing is signed.
     """
 
     def __init__(self, bucket: str, prefix: str, settings: Settings) -> None:
+        """Open the store; asks the service nothing.
+
+        Args:
+            bucket: The bucket, which must exist.
+            prefix: Prefix of all objects, without a slash at its end; empty for none.
+            settings: Endpoints and keys.
+        """
         self.bucket = bucket
         self.prefix = f"{check_name(prefix)}/" if prefix else ""
         self.client = _client(settings, settings.s3_endpoint, settings.s3_secure)
@@ -51,47 +69,51 @@ class S3Store:
     def _key(self, name: str) -> str:
         return self.prefix + check_name(name)
 
-    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
-        self._put(name, pieces_of(path, check), path.stat().st_size, PART)
+    def put(self, name: str, path: Path, check: StopCheck = never_stop) -> None:
+        """Store a file; see `Store.put`."""
+        self._put(name, file_chunks(path, check), path.stat().st_size, PART_BYTES)
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        self._put(name, pieces, -1, STREAM_PART)
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Store bytes as they arrive; see `Store.write`."""
+        self._put(name, chunks, -1, STREAM_PART_BYTES)
 
-    @_answering()
-    def _put(self, name: str, pieces: Iterable[bytes], length: int, part: int) -> None:
-        reader: Any = _Reader(pieces)  # of a file, the client only reads
-        # One part at a time: of several at once, the client's threads would live on where a piece raises.
+    @_unavailable_raised()
+    def _put(self, name: str, chunks: Iterable[bytes], length: int, part_bytes: int) -> None:
+        reader: Any = _ChunkReader(chunks)  # of a file, the client calls read alone
+        # One part at a time: with several, the client's threads would live on where a chunk raises.
         self.client.put_object(
-            self.bucket, self._key(name), reader, length=length, part_size=part, num_parallel_uploads=1
+            self.bucket, self._key(name), reader, length=length, part_size=part_bytes, num_parallel_uploads=1
         )
 
-    @_answering()
+    @_unavailable_raised()
     def stream(self, name: str) -> Iterator[bytes]:
+        """Read an object; see `Store.stream`."""
         try:
             answer = self.client.get_object(self.bucket, self._key(name))
         except S3Error as error:
-            if error.code in GONE:
+            if error.code in MISSING_CODES:
                 raise Missing(name) from error
             raise
 
-        def pieces() -> Iterator[bytes]:
+        def chunks() -> Iterator[bytes]:
             try:
-                with _answering():
-                    yield from answer.stream(PIECE)
+                with _unavailable_raised():
+                    yield from answer.stream(CHUNK_BYTES)
             finally:
                 answer.close()
                 answer.release_conn()
 
-        return pieces()
+        return chunks()
 
     def make_bucket(self) -> bool:
-        """Make the bucket; False where it is there."""
+        """Create the bucket. Returns False where it exists already."""
         if self.client.bucket_exists(self.bucket):
             return False
         self.client.make_bucket(self.bucket)
         return True
 
-    def sign(self, name: str, filename: str, seconds: int) -> str | None:
+    def signed_url(self, name: str, filename: str, seconds: int) -> str | None:
+        """Sign a URL for clients; see `Store.signed_url`."""
         if self.public is None:
             return None
         disposition = f'attachment; filename="{check_name(filename)}"'
@@ -102,53 +124,60 @@ class S3Store:
             response_headers={"response-content-disposition": disposition},
         )
 
-    def walk(self) -> Iterator[Stored]:
-        with _answering():
+    def walk(self) -> Iterator[StoredObject]:
+        """List every object; see `Store.walk`."""
+        with _unavailable_raised():
             for item in self.client.list_objects(self.bucket, prefix=self.prefix, recursive=True):
                 if item.object_name and item.last_modified:
                     name = item.object_name.removeprefix(self.prefix)
-                    yield Stored(name, item.size or 0, item.last_modified.timestamp())
+                    yield StoredObject(name, item.size or 0, item.last_modified.timestamp())
 
-    def abandon(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
+    def abort_incomplete(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
+        """Abort multipart uploads; see `Store.abort_incomplete`."""
         before, after = time.time() - older_s, None
-        with _answering():
+        with _unavailable_raised():
             while True:
                 page = self.client._list_multipart_uploads(self.bucket, prefix=self.prefix, key_marker=after)
-                for each in page.uploads:
-                    begun = each.initiated_time
-                    if begun and begun.timestamp() < before and each.object_name.startswith(self.prefix):
+                for upload in page.uploads:
+                    begun = upload.initiated_time
+                    if begun and begun.timestamp() < before and upload.object_name.startswith(self.prefix):
                         if not dry_run:
-                            self.client._abort_multipart_upload(self.bucket, each.object_name, each.upload_id or "")
-                        yield each.object_name.removeprefix(self.prefix)
+                            self.client._abort_multipart_upload(self.bucket, upload.object_name, upload.upload_id or "")
+                        yield upload.object_name.removeprefix(self.prefix)
                 after = page.next_key_marker
                 if not (page.is_truncated and after):
                     return
 
-    @_answering()
+    @_unavailable_raised()
     def delete(self, prefix: str) -> None:
-        found = self.client.list_objects(self.bucket, prefix=self._key(prefix) + "/", recursive=True)
-        doomed = (DeleteObject(item.object_name) for item in found if item.object_name)
-        for error in self.client.remove_objects(self.bucket, doomed):
+        """Remove a prefix; see `Store.delete`.
+
+        Raises:
+            OSError: The service refused to remove an object.
+        """
+        listed = self.client.list_objects(self.bucket, prefix=self._key(prefix) + "/", recursive=True)
+        objects = (DeleteObject(item.object_name) for item in listed if item.object_name)
+        for error in self.client.remove_objects(self.bucket, objects):
             raise OSError(f"{error.name} could not be removed: {error.code} {error.message}")
 
 
-class _Reader:
-    """Pieces as a file to read."""
+class _ChunkReader:
+    """Chunks as a file to read."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
         self._held = b""
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Read at most `size` bytes; empty at the end."""
         if not self._held:
-            self._held = next(filter(None, self._pieces), b"")
-        piece, self._held = self._held[:size], self._held[size:]
-        return piece
+            self._held = next(filter(None, self._chunks), b"")
+        chunk, self._held = self._held[:size], self._held[size:]
+        return chunk
 
 
 def _client(settings: Settings, endpoint: str, secure: bool) -> Minio:
-    # Naming the region keeps the client from asking the endpoint for it, which for the public one may be out of reach.
+    # Without a region the client would ask the endpoint for it, and the public one may be out of reach from here.
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),

@@ -1,4 +1,4 @@
-"""What a store of artifacts does, whichever it is."""
+"""The interface of a store, whichever it is."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-PIECE = 1 << 20  # bytes read at once
-Check = Callable[[], None]
-"""Called again and again while files move; ends that by what it raises."""
+CHUNK_BYTES = 1 << 20
+MAX_NAME = 800
+"""Characters of an object's name."""
+StopCheck = Callable[[], None]
+"""Called at every chunk while files move. It ends the transfer by raising, and what it raises reaches the caller."""
 _PART = re.compile(r"[A-Za-z0-9_=+@,-][A-Za-z0-9_=+@,. -]*")
 
 
@@ -17,79 +19,114 @@ class Missing(Exception):
 
 
 class Unavailable(Exception):
-    """The store does not answer, or says that it cannot: another try may go well."""
+    """The store does not answer, or reports an error of its own. Another try may succeed."""
 
 
-def unchecked() -> None:
-    """The check of who would not break off."""
+def never_stop() -> None:
+    """The stop check of a transfer that nothing ends early."""
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """An object as a store lists it."""
 
     name: str
     size: int
+    """Bytes."""
     modified: float
     """Seconds since the epoch, by the store's clock."""
 
 
 class Store(Protocol):
-    """Named, immutable objects. Names are relative paths such as `project/job/attempt/model.json` (see check_name)."""
+    """Named, immutable objects.
 
-    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
-        """Keep a file's bytes under a name; readers see the whole object or none.
+    Names are relative paths such as `project/job/attempt/model.json` (see `check_name`). Every method raises
+    ValueError for another name, and Unavailable where the store does not answer.
+    """
 
-        `check` is called before each MiB; what it raises leaves nothing under the name.
+    def put(self, name: str, path: Path, check: StopCheck = never_stop) -> None:
+        """Store a file. Readers see the whole object or none.
+
+        Args:
+            name: The object's name.
+            path: The file.
+            check: Called before each chunk. If it raises, nothing is left under the name.
         """
         ...
 
-    def write(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Keep bytes under a name as they come, holding few of them; readers see the whole object or none.
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Store bytes as they arrive, holding few of them in memory. Readers see the whole object or none.
 
-        What `pieces` raises leaves nothing under the name.
+        Args:
+            name: The object's name.
+            chunks: The bytes. If the iterable raises, nothing is left under the name.
         """
         ...
 
     def stream(self, name: str) -> Iterator[bytes]:
-        """An object's bytes in pieces of at most 1 MiB. Raises Missing before the first piece."""
+        """Read an object in chunks of at most 1 MiB.
+
+        Raises:
+            Missing: There is no such object. Raised by the call, not by the first chunk.
+        """
         ...
 
-    def sign(self, name: str, filename: str, seconds: int) -> str | None:
-        """A URL that anyone may fetch for a while, saved as `filename`; None where the store cannot sign."""
+    def signed_url(self, name: str, filename: str, seconds: int) -> str | None:
+        """Sign a URL from which anyone may fetch an object.
+
+        Args:
+            name: The object's name.
+            filename: The name under which a browser saves it.
+            seconds: How long the URL is valid.
+
+        Returns:
+            The URL; None where the store cannot sign.
+        """
         ...
 
-    def walk(self) -> Iterator[Stored]:
-        """Every object, in constant memory; those that share a prefix come one after another. What is written or
-        removed meanwhile may be among them or not."""
+    def walk(self) -> Iterator[StoredObject]:
+        """List every object, in constant memory.
+
+        Objects that share a prefix follow one another. An object written or removed meanwhile may be listed or not.
+        """
         ...
 
-    def abandon(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
-        """Give up the parts that have come of objects since so long ago (seconds) without the object being whole.
+    def abort_incomplete(self, older_s: float, dry_run: bool = False) -> Iterator[str]:
+        """Remove the stored parts of objects that never became whole. Such parts are not among the objects.
 
-        They are among no objects; names what they were to be. With dry_run nothing is given up.
+        Args:
+            older_s: Only those begun at least so many seconds ago.
+            dry_run: List them and remove nothing.
+
+        Yields:
+            The names of the objects that they were parts of.
         """
         ...
 
     def delete(self, prefix: str) -> None:
-        """Remove every object whose name starts with `prefix/`. Nothing there is no error."""
+        """Remove every object whose name starts with `prefix/`. There may be none."""
         ...
 
 
-def pieces_of(path: Path, check: Check) -> Iterator[bytes]:
-    """A file's bytes in pieces of at most 1 MiB, with a call of `check` before each."""
+def file_chunks(path: Path, check: StopCheck) -> Iterator[bytes]:
+    """Read a file in chunks of at most 1 MiB, calling `check` before each."""
     with path.open("rb") as file:
         check()
-        while piece := file.read(PIECE):
-            yield piece
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
             check()
 
 
 def check_name(name: str) -> str:
-    """The name itself, if it is relative and each part is plain (no `..`, no leading dot, no odd characters).
+    """Return an object's name if no store could be left by it.
 
-    Raises ValueError otherwise, so that no name can leave its prefix or its folder.
+    Args:
+        name: A relative path of plain parts: no `..`, no leading dot, none but letters, digits and `_=+@,. -`; at most
+            800 characters.
+
+    Raises:
+        ValueError: The name is of another form.
     """
-    if len(name) > 800 or not all(_PART.fullmatch(part) for part in name.split("/")):
+    if len(name) > MAX_NAME or not all(_PART.fullmatch(part) for part in name.split("/")):
         raise ValueError(f"{name[:200]!r} is no name for a stored file")
     return name

@@ -10,13 +10,13 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import ColumnElement
 
-from robxfer_core.ledger import fenced
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.tables import jobs
 from robxfer_core.settings import Settings
+from robxfer_core.spec.records import Manifest
 from robxfer_worker.worker import main
 
 HOLDS = "CHAOS_HOLDS"
@@ -40,23 +40,23 @@ def held(folder: Path) -> tuple[int, str, int] | None:
 
 
 def hold_at_publish(folder: Path) -> None:
-    publish = fenced.publish
+    publish = Fence.publish
 
-    def late(engine: Any, job_id: str, attempt: int, *rest: Any) -> bool:
+    def late(self: Fence, artifact_type: str, manifest: Manifest, publish_s: float | None = None) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            (folder / "hold").rename(folder / f"held-{os.getpid()}-{job_id}-{attempt}")
+            (folder / "hold").rename(folder / f"held-{os.getpid()}-{self.job_id}-{self.attempt}")
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread, that it goes no step further
-        return publish(engine, job_id, attempt, *rest)
+        return publish(self, artifact_type, manifest, publish_s)
 
-    fenced.publish = late
+    Fence.publish = late
 
 
-def job_alone(job_id: str, attempt: int) -> ColumnElement[bool]:
-    return jobs.c.id == job_id
+def job_alone(self: Fence) -> ColumnElement[bool]:
+    return jobs.c.id == self.job_id
 
 
 if __name__ == "__main__":
     hold_at_publish(Path(os.environ[HOLDS]))
     if UNFENCED in os.environ:
-        fenced._fence = job_alone
+        Fence._holds = job_alone
     sys.exit(main(Settings()))

@@ -17,12 +17,14 @@ from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_
 from robxfer_core.jobs.base import Running
 from robxfer_core.jobs.dataset import Dataset
 from robxfer_core.jobs.shapes import Shapes
-from robxfer_core.ledger import events, experiments, fenced, migrate, queue
+from robxfer_core.ledger import events, experiments, migrate, queue
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.ledger.tables import attempts, jobs, metadata, projects
 from robxfer_core.planning.plan import InputRef, Node, Plan
 from robxfer_core.settings import Settings
+from robxfer_core.spec.records import FileEntry, Manifest
 from robxfer_core.spec.states import AttemptOutcome
 
 from .stack import HURRIED, Stack
@@ -154,12 +156,16 @@ class Ledger:
         assert claim is not None
         return claim
 
+    def fence(self, claim: queue.Claim) -> Fence:
+        return Fence(self.engine, claim.job_id, claim.attempt)
+
     def publish(self, claim: queue.Claim) -> bool:
-        files = [{"path": "result.json", "size": 2, "sha256": "00"}]
-        return fenced.publish(self.engine, claim.job_id, claim.attempt, "model", {"files": files})
+        files: list[FileEntry] = [{"path": "result.json", "size": 2, "sha256": "00"}]
+        manifest: Manifest = {"files": files, "type": "model", "kind": claim.kind, "key": claim.key}
+        return self.fence(claim).publish("model", manifest)
 
     def finish(self, claim: queue.Claim, outcome: str) -> bool:
-        return fenced.finish(self.engine, claim.job_id, claim.attempt, AttemptOutcome(outcome), {"message": outcome})
+        return self.fence(claim).finish(AttemptOutcome(outcome), {"message": outcome})
 
     def drain(self) -> list[str]:
         """Claim and publish until nothing is ready. The names of the jobs, in order."""

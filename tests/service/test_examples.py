@@ -12,7 +12,7 @@ from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.storage import fetch_manifest, open_store
+from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
 from .servers import until
@@ -34,7 +34,7 @@ class Ended:
         store = open_store(self._stack.settings.store_url, self._stack.settings)
         folder = self._folder / kept.id
         if not folder.exists():
-            fetch_manifest(store, f"{kept.project_id}/{kept.job_id}/{kept.attempt}", kept.manifest, folder)
+            fetch_files(store, f"{kept.project_id}/{kept.job_id}/{kept.attempt}", kept.manifest, folder)
         return folder
 
     def result(self, node: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import math
 import pytest
 from sqlalchemy import select
 
-from robxfer_core.ledger import events, fenced, jobs, queue
+from robxfer_core.ledger import events, jobs, queue
+from robxfer_core.ledger.attempts import LeaseStatus
 from robxfer_core.ledger.engine import read
 from robxfer_core.ledger.tables import jobs as jobs_table
 
@@ -15,17 +16,17 @@ pytestmark = pytest.mark.servers
 def test_an_attempt_writes_until_another_takes_its_place(ledger):
     experiment = ledger.submit({"a": ()})
     old = ledger.claim("w1", lease_s=-1)
-    ours = (ledger.engine, old.job_id, old.attempt)
-    assert fenced.renew(*ours, -1, {"done": 1, "total": 2, "unit": "epoch"}) == fenced.Beat(held=True, wanted=True)
-    assert fenced.note(*ours, metrics=[("loss", 1, 0.5)], logs=["one", "two\0"])
-    assert fenced.checkpointed(*ours, {"prefix": "here"})
+    fence = ledger.fence(old)
+    assert fence.renew(-1, {"done": 1, "total": 2, "unit": "epoch"}) == LeaseStatus(held=True, wanted=True)
+    assert fence.record(metrics=[("loss", 1, 0.5)], log_lines=["one", "two\0"])
+    assert fence.save_checkpoint({"prefix": "here"})
     assert queue.sweep(ledger.engine) == ["cpu"]
     new = ledger.claim("w2")
     assert (new.attempt, new.checkpoint) == (2, {"prefix": "here"})
 
-    assert fenced.renew(*ours, 30, {"done": 2}) == fenced.Beat(held=False, wanted=False)
-    assert not fenced.note(*ours, metrics=[("loss", 1, 9.0)], logs=["late"])
-    assert not fenced.checkpointed(*ours, {"prefix": "late"})
+    assert fence.renew(30, {"done": 2}) == LeaseStatus(held=False, wanted=False)
+    assert not fence.record(metrics=[("loss", 1, 9.0)], log_lines=["late"])
+    assert not fence.save_checkpoint({"prefix": "late"})
     assert not ledger.publish(old)
     assert not ledger.finish(old, "failed")
 
@@ -47,9 +48,9 @@ def test_measured_values_are_upserted(ledger):
     ledger.submit({"a": ()})
     ours = ledger.claim()
     many = [("loss", step, float(step)) for step in range(5_100)]
-    assert fenced.note(ledger.engine, ours.job_id, 1, metrics=many)
+    assert ledger.fence(ours).record(metrics=many)
     again = [("loss", 3, 1.0), ("loss", 3, -3.0), ("accuracy", 1, math.nan)]
-    assert fenced.note(ledger.engine, ours.job_id, 1, metrics=again)
+    assert ledger.fence(ours).record(metrics=again)
     first = jobs.measured(ledger.engine, ours.job_id, limit=3)
     assert [(each.name, each.step, each.value) for each in first] == [
         ("accuracy", 1, None),
@@ -115,7 +116,7 @@ def test_the_third_loss_without_progress_fails_the_job(ledger):
     experiment = ledger.submit({"a": ()}, retries=20)
     for _ in range(5):  # a checkpoint is progress
         ours = ledger.claim(lease_s=-1)
-        assert fenced.checkpointed(ledger.engine, ours.job_id, ours.attempt, {"prefix": "here"})
+        assert ledger.fence(ours).save_checkpoint({"prefix": "here"})
         queue.sweep(ledger.engine)
         assert pause_of(ledger, "a") == 0
     pauses = []
@@ -138,7 +139,7 @@ def test_progress_forgives_losses_alone(ledger):
         pauses.append(pause_of(ledger, "a"))
     assert pauses == [3, 3, 6, 12]
     ours = ledger.claim()
-    assert fenced.checkpointed(ledger.engine, ours.job_id, ours.attempt, {})
+    assert ledger.fence(ours).save_checkpoint({})
     assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2}
 
 

@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import update
 
-from robxfer_core.ledger import artifacts, events, experiments, fenced, jobs, queue
+from robxfer_core.ledger import artifacts, events, experiments, jobs, queue
+from robxfer_core.ledger.attempts import LeaseStatus
 from robxfer_core.ledger.engine import Conflict, Unknown, write
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.ledger.tables import idempotency
@@ -39,7 +40,7 @@ def test_a_running_job_is_joined(ledger):
     second = ledger.submit({"a": (), "z": ("a",)})
     assert ledger.states(second) == {"a": "running", "z": "waiting"}
     experiments.cancel(ledger.engine, "default", first)
-    assert fenced.renew(ledger.engine, ours.job_id, 1, 30).wanted
+    assert ledger.fence(ours).renew(30).wanted
     ledger.publish(ours)
     assert ledger.drain() == ["z"]
     assert ledger.state(second) == "done"
@@ -112,7 +113,7 @@ def test_a_cancelled_job_that_runs_is_stopped(ledger):
     ours = ledger.claim()
     experiments.cancel(ledger.engine, "default", experiment)
     assert ledger.states(experiment) == {"a": "running"}
-    assert fenced.renew(ledger.engine, ours.job_id, 1, 30) == fenced.Beat(held=True, wanted=False)
+    assert ledger.fence(ours).renew(30) == LeaseStatus(held=True, wanted=False)
     ledger.finish(ours, "stopped")
     assert ledger.states(experiment) == {"a": "cancelled"}
     again = ledger.submit({"a": ()})

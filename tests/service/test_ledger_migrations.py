@@ -9,7 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, select
 
-from robxfer_core.ledger import experiments, fenced, jobs, migrate, queue, tables
+from robxfer_core.ledger import experiments, jobs, migrate, queue, tables
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import connect, read, write
 from robxfer_core.ledger.tables import metadata, projects
 from robxfer_core.spec.states import AttemptOutcome
@@ -184,7 +185,7 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
     assert queue.sweep(engine) == ["cpu"]
     claim = queue.claim(engine, "w", ["cpu"], 60, "cpu")
     assert claim is not None
-    assert fenced.finish(engine, claim.job_id, claim.attempt, AttemptOutcome.FAILED)
+    assert Fence(engine, claim.job_id, claim.attempt).finish(AttemptOutcome.FAILED)
     assert jobs.job(engine, "default", "job_2").state == "ready"
 
     fill(engine, LATER)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from robxfer_core.ledger import engine, events, experiments, fenced, queue
+from robxfer_core.ledger import engine, events, experiments, queue
 from robxfer_core.ledger.engine import AWAY, CLAIMS_LOCK, EVENTS_LOCK, Conflict, advisory, connect, read, write
 from robxfer_core.ledger.tables import attempts, jobs, projects
 from robxfer_core.ledger.tables import events as events_table
@@ -90,7 +90,7 @@ def test_claims_never_exceed_the_quota_nor_take_a_job_twice(ledger, together):
             with lock:
                 running, most = running + 1, max(most, running + 1)
                 taken.append(claim.job_id)
-            assert fenced.renew(ledger.engine, claim.job_id, claim.attempt, 600, {"done": 1}).held
+            assert ledger.fence(claim).renew(600, {"done": 1}).held
             with lock:
                 running -= 1  # before it is published: from here on another may be claimed
             assert ledger.publish(claim)
@@ -155,7 +155,7 @@ def test_a_reader_sees_every_event_whose_id_it_has_passed(ledger, together):
 
     def log(claim):
         for line in range(lines):
-            fenced.note(ledger.engine, claim.job_id, claim.attempt, logs=[f"{line}a", f"{line}b"])
+            ledger.fence(claim).record(log_lines=[f"{line}a", f"{line}b"])
         busy.release()
 
     def follow():

@@ -14,10 +14,12 @@ import httpx2
 import pytest
 from sqlalchemy import select
 
-from robxfer_core.ledger import fenced, migrate, queue
+from robxfer_core.ledger import migrate, queue
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import connect, read
 from robxfer_core.ledger.tables import artifacts
 from robxfer_core.settings import Settings
+from robxfer_core.spec.records import FileEntry, Manifest
 from robxfer_core.storage import open_store
 
 from . import servers
@@ -110,8 +112,9 @@ def test_files_stream_both_ways_in_constant_memory(tmp_path: Path, store: str, s
             claim = queue.claim(engine, "w", ["cpu"], 600.0, "cpu")
             assert claim is not None
             open_store(settings.store_url, settings).write(f"{claim.prefix}/big.bin", pieces(count))
-            manifest = {"files": [{"path": "big.bin", "size": count * MIB, "sha256": sha256(count)}]}
-            assert fenced.publish(engine, claim.job_id, claim.attempt, "dataset", manifest)
+            files: list[FileEntry] = [{"path": "big.bin", "size": count * MIB, "sha256": sha256(count)}]
+            manifest: Manifest = {"files": files, "type": "dataset", "kind": claim.kind, "key": claim.key}
+            assert Fence(engine, claim.job_id, claim.attempt).publish("dataset", manifest)
         with read(engine) as connection:
             small, big = connection.scalars(select(artifacts.c.id).order_by(artifacts.c.bytes)).all()
         take(small)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
 from robxfer_api.metrics import UNSERVED, exposition
-from robxfer_core.ledger import counts, experiments, fenced, queue, workers
+from robxfer_core.ledger import counts, experiments, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import attempts, jobs
 
@@ -38,7 +38,7 @@ def test_figures_of_attempts_of_every_outcome(ledger):
     ledger.submit({"elsewhere": ()}, queue="lab")
     won = ledger.claim()
     set_attempt(ledger, won, waited_s=4.0)
-    fenced.publish(ledger.engine, won.job_id, won.attempt, "model", {"files": []}, publish_s=0.3)
+    ledger.fence(won).publish("model", {"files": []}, publish_s=0.3)
     ledger.finish(ledger.claim(), "failed")
     lost = ledger.claim(lease_s=-1)
     queue.sweep(ledger.engine)

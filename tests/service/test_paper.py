@@ -13,7 +13,7 @@ from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.spec import yaml
 from robxfer_core.spec.datasets import BUILTIN, DatasetInfo
-from robxfer_core.storage import fetch_manifest, open_store
+from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
 from .published import serving, write_checkpoint
@@ -59,7 +59,7 @@ def report_of(stack: Stack, experiment: str, node: str, folder: Path) -> dict[st
     """The report.json of a node, whose artifact is left in the folder."""
     kept = stack.artifact(stack.job(experiment, node))
     store = open_store(stack.settings.store_url, stack.settings)
-    fetch_manifest(store, f"{kept.project_id}/{kept.job_id}/{kept.attempt}", kept.manifest, folder)
+    fetch_files(store, f"{kept.project_id}/{kept.job_id}/{kept.attempt}", kept.manifest, folder)
     return json.loads((folder / "report.json").read_text())
 
 

@@ -24,7 +24,8 @@ from robxfer_core.science.training import state as train_state
 from robxfer_core.science.transfer.checkpoint import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.storage import fetch_manifest, open_store
+from robxfer_core.spec.records import Checkpoint
+from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
 from .servers import until
@@ -104,10 +105,10 @@ def row(engine: Engine, job_id: str) -> Any:
         return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
 
 
-def interrupted(engine: Engine, worker: servers.Worker, job_id: str, attempt: int) -> dict[str, Any]:
+def interrupted(engine: Engine, worker: servers.Worker, job_id: str, attempt: int) -> Checkpoint:
     """Wait for a checkpoint of the attempt, and hold its child there. The checkpoint's manifest."""
 
-    def checkpoint() -> dict[str, Any] | None:
+    def checkpoint() -> Checkpoint | None:
         job = row(engine, job_id)
         assert job.state != "done", "it ended before it could be interrupted"
         own = job.checkpoint is not None and f"{job_id}/{attempt}/" in job.checkpoint["prefix"]
@@ -194,7 +195,7 @@ def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_pat
             worker.kill()
             for kind, manifest in found.items():  # before the next attempt replaces it
                 kept[kind].append(tmp_path / f"kept/{kind}-{number}")
-                fetch_manifest(store, manifest["prefix"], manifest, kept[kind][-1])
+                fetch_files(store, manifest["prefix"], manifest, kept[kind][-1])
             worker = servers.start_worker(servers.elsewhere(settings, tmp_path / f"place-{number}"), tmp_path)
         try:
             until(lambda: all(row(engine, each).state == "done" for each in broken.values()), 120)

@@ -13,17 +13,20 @@ from minio.error import S3Error
 
 from robxfer_core.settings import Settings
 from robxfer_core.storage import (
+    ArtifactInfo,
     Corrupt,
     Missing,
     S3Store,
     Store,
     collection,
-    fetch_manifest,
+    fetch_files,
     open_store,
     publish_folder,
 )
 
 from . import servers
+
+MODEL = ArtifactInfo("model", "train", "k")
 
 pytestmark = pytest.mark.servers
 
@@ -46,8 +49,8 @@ def test_a_folder_comes_back_as_it_was(store, tmp_path):
     (made / "model.json").write_text("{}")
     (made / "empty").write_bytes(b"")
     (made / "deep/big.bin").write_bytes(os.urandom(17 << 20))  # more than one part
-    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
-    fetch_manifest(store, "p/j/1", manifest, tmp_path / "back")
+    manifest = publish_folder(store, "p/j/1", made, MODEL)
+    fetch_files(store, "p/j/1", manifest, tmp_path / "back")
     for name in ("model.json", "empty", "deep/big.bin"):
         assert (tmp_path / "back" / name).read_bytes() == (made / name).read_bytes()
     assert max(map(len, store.stream("p/j/1/deep/big.bin"))) <= 1 << 20
@@ -55,7 +58,7 @@ def test_a_folder_comes_back_as_it_was(store, tmp_path):
     (made / "model.json").write_text("[]")
     store.put("p/j/1/model.json", made / "model.json")
     with pytest.raises(Corrupt, match=r"p/j/1/model\.json"):
-        fetch_manifest(store, "p/j/1", manifest, tmp_path / "again")
+        fetch_files(store, "p/j/1", manifest, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
@@ -126,7 +129,7 @@ def test_what_is_not_there_is_missing_and_delete_takes_the_prefix_alone(store, t
 def test_a_signed_link_needs_no_key_and_its_signature(store, tmp_path):
     (tmp_path / "a").write_text("signed")
     store.put("p/j/2/figure3.png", tmp_path / "a")
-    link = store.sign("p/j/2/figure3.png", "figure3.png", 60)
+    link = store.signed_url("p/j/2/figure3.png", "figure3.png", 60)
     assert link is not None
     http = urllib3.PoolManager()
     answer = http.request("GET", link)
@@ -139,7 +142,7 @@ def test_a_signed_link_needs_no_key_and_its_signature(store, tmp_path):
 def test_links_are_signed_for_the_endpoint_that_clients_reach(service):
     given = service.settings() | {"s3_public_endpoint": "files.example.org", "s3_public_secure": True}
     settings = Settings(**given)
-    link = open_store(settings.store_url, settings).sign("p/j/2/a", "a", 60)
+    link = open_store(settings.store_url, settings).signed_url("p/j/2/a", "a", 60)
     parts = urlsplit(link or "")
     assert (parts.scheme, parts.netloc, parts.path) == ("https", "files.example.org", "/robxfer-test/kept/here/p/j/2/a")
     assert parse_qs(parts.query)["X-Amz-Expires"] == ["60"]
@@ -147,7 +150,7 @@ def test_links_are_signed_for_the_endpoint_that_clients_reach(service):
 
 def test_without_a_public_endpoint_there_are_no_links(service):
     settings = Settings(**(service.settings() | {"s3_public_endpoint": ""}))
-    assert open_store(settings.store_url, settings).sign("p/j/2/a", "a", 60) is None
+    assert open_store(settings.store_url, settings).signed_url("p/j/2/a", "a", 60) is None
 
 
 def test_a_bucket_is_made_once(service):

@@ -18,7 +18,7 @@ from robxfer_core.ledger.engine import write
 from robxfer_core.ledger.tables import jobs
 from robxfer_core.storage import Unavailable
 from robxfer_core.storage.folder import FolderStore
-from robxfer_core.storage.store import Check, unchecked
+from robxfer_core.storage.store import StopCheck, never_stop
 from robxfer_worker.cache import Cache
 from robxfer_worker.forkserver import ForkServer
 from robxfer_worker.house import House, Slot
@@ -47,7 +47,7 @@ class Slow(FolderStore):
             self.may.wait(0.01)
             yield b""
 
-    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
+    def put(self, name: str, path: Path, check: StopCheck = never_stop) -> None:
         for _ in self._waiting(name):
             check()
         super().put(name, path, check)
@@ -62,7 +62,7 @@ class Away(FolderStore):
 
     away: Callable[[], bool]
 
-    def put(self, name: str, path: Path, check: Check = unchecked) -> None:
+    def put(self, name: str, path: Path, check: StopCheck = never_stop) -> None:
         if self.away():
             raise Unavailable("it is away")
         super().put(name, path, check)

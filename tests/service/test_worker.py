@@ -12,7 +12,7 @@ from sqlalchemy import select
 from robxfer_core.ledger import experiments, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import events, jobs
-from robxfer_core.storage import fetch_manifest, open_store
+from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
 from .servers import alive, group_alive, until
@@ -51,7 +51,7 @@ def test_a_plan_runs_to_its_end_and_leaves_nothing_behind(shared, tmp_path):
     assert {file["path"] for file in kept.manifest["files"]} >= {"model.json", "model.safetensors", "result.json"}
     assert (kept.manifest["kind"], kept.manifest["key"], kept.type) == ("train", job.key, "model")
     store = open_store(stack.settings.store_url, stack.settings)
-    fetch_manifest(store, f"default/{job.id}/1", kept.manifest, tmp_path / "model")
+    fetch_files(store, f"default/{job.id}/1", kept.manifest, tmp_path / "model")
     assert json.loads((tmp_path / "model/result.json").read_text())["model"]["epochs"] == 2
     assert [each.outcome for each in stack.attempts(job.id)] == ["succeeded"]
     until(lambda: not worker.jobs())

@@ -9,17 +9,21 @@ from pathlib import Path
 import pytest
 
 from robxfer_core.settings import Settings
+from robxfer_core.spec.records import FileEntry, Manifest
 from robxfer_core.storage import (
+    ArtifactInfo,
     Corrupt,
     Missing,
     check_name,
-    checked,
     describe,
-    fetch_manifest,
+    fetch_files,
     open_store,
     publish_folder,
+    verified,
 )
 from robxfer_core.storage.folder import FolderStore
+
+MODEL = ArtifactInfo("model", "train", "k")
 
 
 @pytest.fixture
@@ -38,27 +42,27 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_a_folder_comes_back_as_it_was(store, made, tmp_path):
-    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+    manifest = publish_folder(store, "p/j/1", made, MODEL)
     assert [file["path"] for file in manifest["files"]] == ["deep/er/big.bin", "empty", "model.json"]
     assert (manifest["type"], manifest["kind"], manifest["key"]) == ("model", "train", "k")
-    fetch_manifest(store, "p/j/1", manifest, tmp_path / "back")
+    fetch_files(store, "p/j/1", manifest, tmp_path / "back")
     for path in made.rglob("*"):
         if path.is_file():
             assert (tmp_path / "back" / path.relative_to(made)).read_bytes() == path.read_bytes()
-    assert describe(tmp_path / "back", "model", "train", "k") == manifest
+    assert describe(tmp_path / "back", MODEL) == manifest
 
 
 def test_one_named_file_is_fetched_alone(store, made, tmp_path):
-    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
-    fetch_manifest(store, "p/j/1", manifest, tmp_path / "back", only="model.json")
+    manifest = publish_folder(store, "p/j/1", made, MODEL)
+    fetch_files(store, "p/j/1", manifest, tmp_path / "back", only="model.json")
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["model.json"]
     with pytest.raises(ValueError, match=r"no file other\.json"):
-        fetch_manifest(store, "p/j/1", manifest, tmp_path / "other", only="other.json")
+        fetch_files(store, "p/j/1", manifest, tmp_path / "other", only="other.json")
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove"])
 def test_damage_in_the_store_is_found_and_named(store, made, tmp_path, damage):
-    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+    manifest = publish_folder(store, "p/j/1", made, MODEL)
     path = tmp_path / "store/p/j/1/deep/er/big.bin"
     data = bytearray(path.read_bytes())
     if damage == "flip":
@@ -66,14 +70,14 @@ def test_damage_in_the_store_is_found_and_named(store, made, tmp_path, damage):
     changed = {"flip": data, "cut": data[:-1], "grow": data + b"x"}
     path.unlink() if damage == "remove" else path.write_bytes(changed[damage])
     with pytest.raises(Corrupt, match=r"p/j/1/deep/er/big\.bin"):
-        fetch_manifest(store, "p/j/1", manifest, tmp_path / "back")
+        fetch_files(store, "p/j/1", manifest, tmp_path / "back")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["made", "store"]  # nothing, not even half
 
 
 def test_links_are_no_files_of_an_artifact(made):
     (made / "link").symlink_to("/etc/passwd")
     with pytest.raises(ValueError, match="link"):
-        describe(made, "model", "train", "k")
+        describe(made, MODEL)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,10 @@ def test_names_that_could_leave_their_place_are_refused(store, tmp_path, name):
 
 
 def test_a_manifest_cannot_write_outside_its_folder(store, tmp_path):
-    manifest = {"files": [{"path": "../escaped", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}]}
+    file: FileEntry = {"path": "../escaped", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    manifest: Manifest = {"files": [file], "type": "model", "kind": "train", "key": "k"}
     with pytest.raises(ValueError, match="no name"):
-        fetch_manifest(store, "p/j/1", manifest, tmp_path / "in" / "back")
+        fetch_files(store, "p/j/1", manifest, tmp_path / "in" / "back")
     assert not (tmp_path / "in" / "escaped").exists()
 
 
@@ -121,7 +126,7 @@ def test_streams_come_in_pieces_and_what_is_not_there_is_missing(store, made, tm
     assert b"".join(pieces) == (made / "deep/er/big.bin").read_bytes()
     with pytest.raises(Missing):
         store.stream("p/none")
-    assert store.sign("p/big", "big.bin", 60) is None
+    assert store.signed_url("p/big", "big.bin", 60) is None
 
 
 def test_what_is_written_in_pieces_comes_whole_or_not_at_all(store, tmp_path):
@@ -140,17 +145,17 @@ def test_what_is_written_in_pieces_comes_whole_or_not_at_all(store, tmp_path):
 @pytest.mark.parametrize("damage", ["none", "flip", "cut", "grow", "empty"])
 def test_the_last_piece_is_held_back_until_the_file_is_known_to_be_right(damage):
     pieces = [b"a" * 10, b"b" * 10, b"c" * 10]
-    entry = {"path": "x", "size": 30, "sha256": hashlib.sha256(b"".join(pieces)).hexdigest()}
+    entry: FileEntry = {"path": "x", "size": 30, "sha256": hashlib.sha256(b"".join(pieces)).hexdigest()}
     came = {"flip": [*pieces[:2], b"c" * 9 + b"d"], "cut": pieces[:2], "grow": [*pieces, b"x"], "empty": []}
-    stream, got = checked(came.get(damage, pieces), entry, "p/x"), []
+    stream, got = verified(came.get(damage, pieces), entry, "p/x"), []
     if damage == "none":
         assert list(stream) == pieces
         return
     with pytest.raises(Corrupt, match="p/x has"):
         got.extend(stream)
     assert sum(map(len, got)) < 30
-    empty = {"path": "e", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
-    assert list(checked([], empty, "p/e")) == []
+    empty: FileEntry = {"path": "e", "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    assert list(verified([], empty, "p/e")) == []
 
 
 def test_delete_takes_the_prefix_alone(store, made):
@@ -164,8 +169,8 @@ def test_delete_takes_the_prefix_alone(store, made):
 
 
 def test_what_a_reader_does_to_its_copy_does_not_reach_the_store(store, made, tmp_path):
-    manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
-    fetch_manifest(store, "p/j/1", manifest, tmp_path / "copy")
+    manifest = publish_folder(store, "p/j/1", made, MODEL)
+    fetch_files(store, "p/j/1", manifest, tmp_path / "copy")
     (tmp_path / "copy/model.json").write_text("scribbled")
     assert b"".join(store.stream("p/j/1/model.json")) == b"{}"
 
@@ -188,13 +193,13 @@ def breaking_off(after: int) -> Callable[[], None]:
 @pytest.mark.parametrize("after", range(1, 17))
 def test_whoever_moves_files_can_break_off_at_each_piece_and_leaves_no_half(store, made, tmp_path, after):
     with pytest.raises(Enough):
-        publish_folder(store, "p/j/1", made, "model", "train", "k", breaking_off(after))  # each is read twice
+        publish_folder(store, "p/j/1", made, MODEL, breaking_off(after))  # each is read twice
     stored = {name: b"".join(store.stream(name)) for name in (each.name for each in store.walk())}
     assert all(data == (made / name.removeprefix("p/j/1/")).read_bytes() for name, data in stored.items())
     if after <= 8:
-        manifest = publish_folder(store, "p/j/1", made, "model", "train", "k")
+        manifest = publish_folder(store, "p/j/1", made, MODEL)
         with pytest.raises(Enough):
-            fetch_manifest(store, "p/j/1", manifest, tmp_path / "back", check=breaking_off(after))
+            fetch_files(store, "p/j/1", manifest, tmp_path / "back", check=breaking_off(after))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["made", "store"]
 
 

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from robxfer_core.ledger import artifacts, events, experiments, jobs
 from robxfer_core.ledger.artifacts import Artifact
 from robxfer_core.ledger.events import Event
-from robxfer_core.spec.wire.artifacts import ArtifactView
+from robxfer_core.spec.wire.artifacts import ArtifactView, FileView
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, NodeView
 from robxfer_core.spec.wire.jobs import AttemptView, EventView, InputView, JobView, WaitingFor
@@ -45,7 +45,7 @@ def job_view(job: jobs.Job) -> JobView:
 
 def artifact_view(artifact: Artifact) -> ArtifactView:
     named = {name: getattr(artifact, name) for name in ArtifactView.model_fields if name != "files"}
-    return ArtifactView(files=artifact.manifest["files"], **named)
+    return ArtifactView(files=[FileView(**file) for file in artifact.manifest["files"]], **named)
 
 
 def artifact_page(engine: Engine, project: str, type: str, limit: int, cursor: str | None) -> Page[ArtifactView]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robxfer_core.spec.records import ErrorRecord
+
 TAIL_LINES = 20
 TAIL_BYTES = 8192
 CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
@@ -15,7 +17,7 @@ class Ending:
     """An attempt's outcome, and its error where there is one to show."""
 
     outcome: str
-    error: dict[str, Any] | None = None
+    error: ErrorRecord | None = None
 
 
 def judge(code: int, end: dict[str, Any] | None, reason: str | None, kills: int, output: Path) -> Ending:
@@ -35,7 +37,7 @@ def judge(code: int, end: dict[str, Any] | None, reason: str | None, kills: int,
         return Ending(
             "failed", _with_tail({"class": "Exit", "message": f"the process ended with status {code}"}, output)
         )
-    error = {"class": "Killed", "message": f"the process was ended by {signal_name(-code)}"}
+    error: ErrorRecord = {"class": "Killed", "message": f"the process was ended by {signal_name(-code)}"}
     starved = code == -signal.SIGKILL and memory_kills() > kills
     return Ending("out_of_memory" if starved else "failed", _with_tail(error, output))
 
@@ -56,7 +58,7 @@ def memory_kills() -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def _with_tail(error: dict[str, Any], output: Path) -> dict[str, Any]:
+def _with_tail(error: ErrorRecord, output: Path) -> ErrorRecord:
     """The error with the last lines that the process printed, if it printed any."""
     try:
         with output.open("rb") as file:

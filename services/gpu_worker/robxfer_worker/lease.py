@@ -5,13 +5,14 @@ import signal
 import socket
 import threading
 import time
-from typing import Any
 
 from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
-from robxfer_core.ledger import fenced, queue
+from robxfer_core.ledger import queue
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.settings import Settings
+from robxfer_core.spec.records import Progress
 
 from .forkserver import Child
 
@@ -30,10 +31,11 @@ class Lease:
 
     def __init__(self, engine: Engine, claim: queue.Claim, settings: Settings, log: FilteringBoundLogger) -> None:
         self.wanted = True
-        self._engine, self._claim, self._settings, self._log = engine, claim, settings, log
+        self._fence = Fence(engine, claim.job_id, claim.attempt)
+        self._settings, self._log = settings, log
         self._held = True
         self._started = self._renewed = self._told = time.monotonic()
-        self._progress: dict[str, Any] | None = None
+        self._progress: Progress | None = None
         self._child: Child | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.job_id}", daemon=True)
@@ -57,7 +59,7 @@ class Lease:
         if self.lost:
             raise Lost("the lease ran out before it could be renewed")
 
-    def progress(self, progress: dict[str, Any]) -> None:
+    def progress(self, progress: Progress) -> None:
         """Write this with a next renewal; of several, the latest."""
         self._progress = progress
 
@@ -77,18 +79,18 @@ class Lease:
     def _renew(self) -> None:
         asked = time.monotonic()
         progress = self._due(asked)
-        beat = fenced.renew(self._engine, self._claim.job_id, self._claim.attempt, self._settings.lease_s, progress)
-        self._held, self.wanted = beat.held, self.wanted and beat.wanted  # what is killed is not wanted back
+        status = self._fence.renew(self._settings.lease_s, progress)
+        self._held, self.wanted = status.held, self.wanted and status.wanted  # what is killed is not wanted back
         child = self._child
-        if beat.held:
+        if status.held:
             self._renewed = asked
             if child is not None:
                 with contextlib.suppress(OSError):  # the child has ended, or is too busy to listen
                     child.channel.send(b"\n", socket.MSG_DONTWAIT)
-        if child is not None and not (beat.held and beat.wanted):
+        if child is not None and not (status.held and status.wanted):
             child.kill(signal.SIGKILL, group=True)
 
-    def _due(self, at: float) -> dict[str, Any] | None:
+    def _due(self, at: float) -> Progress | None:
         # A line of progress is kept for ever: the longer a job runs, the fewer it writes.
         if self._progress is None or at - self._told < min(10.0, (at - self._started) / 50):
             return None

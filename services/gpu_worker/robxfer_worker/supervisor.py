@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Engine
 from structlog.typing import FilteringBoundLogger
 
 from robxfer_core.jobs.registry import get_kind
-from robxfer_core.ledger import fenced, queue, uploads
+from robxfer_core.ledger import queue, uploads
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import AWAY
+from robxfer_core.spec.records import Checkpoint, Manifest
 from robxfer_core.spec.states import AttemptOutcome
-from robxfer_core.storage import Corrupt, Unavailable, fetch_manifest, publish_folder
+from robxfer_core.storage import ArtifactInfo, Corrupt, Unavailable, fetch_files, publish_folder
 
 from .ending import Ending, judge, memory_kills, told
 from .forkserver import Child
@@ -67,7 +68,8 @@ class _Attempt:
         self.folder, self.out, self.output, self.log = folder, folder / "out", folder / "output.txt", log
         self.prefix = queue.prefix_of(claim.project_id, claim.job_id, claim.attempt)
         self.deadline = time.monotonic() + claim.deadline_s
-        self.checkpoint: dict[str, Any] | None = claim.checkpoint
+        self.fence = Fence(house.engine, claim.job_id, claim.attempt)
+        self.checkpoint: Checkpoint | None = claim.checkpoint
         self.checkpoints = 0
 
     def run(self) -> str:
@@ -85,7 +87,7 @@ class _Attempt:
         except Exception as error:  # of the worker's own surroundings: the store, the disk, a corrupt input
             self.log.exception("the attempt broke down")
             ending = Ending("failed", {"class": type(error).__name__, "message": str(error)[:2000]})
-        self._own("finish", lambda ids: fenced.finish(*ids, AttemptOutcome(ending.outcome), ending.error))
+        self._own("finish", lambda: self.fence.finish(AttemptOutcome(ending.outcome), ending.error))
         self._forget_upload()
         return ending.outcome
 
@@ -160,9 +162,9 @@ class _Attempt:
             return None
         return dest
 
-    def _fetch(self, prefix: str, manifest: dict[str, Any], dest: Path, only: str | None = None) -> None:
+    def _fetch(self, prefix: str, manifest: Manifest, dest: Path, only: str | None = None) -> None:
         check = self._check_starting
-        self._patiently(lambda: fetch_manifest(self.house.store, prefix, manifest, dest, only, check), check)
+        self._patiently(lambda: fetch_files(self.house.store, prefix, manifest, dest, only, check), check)
 
     def _follow(self, child: Child, talk: Talk) -> str | None:
         """Listen to the child to its end. Returns why it was told to stop, or None if it was not. Raises Lost."""
@@ -200,15 +202,15 @@ class _Attempt:
             raise _Told("preempted")
 
     def _note(self, metrics: list[tuple[str, int, float]], logs: list[str]) -> None:
-        self._own("note", lambda ids: fenced.note(*ids, metrics=metrics, logs=logs))
+        self._own("record", lambda: self.fence.record(metrics, logs))
 
     def _checkpoint(self, folder: Path) -> None:
         """Keep a checkpoint: its files first, then the ledger's word for it, then the one before goes."""
         self.checkpoints += 1
         prefix = f"{self.prefix}/checkpoint-{self.checkpoints}"
         try:
-            about = ("checkpoint", self.claim.kind, self.claim.key)
-            manifest = publish_folder(self.house.store, prefix, folder, *about, self._check_keeping)
+            info = ArtifactInfo("checkpoint", self.claim.kind, self.claim.key)
+            manifest = publish_folder(self.house.store, prefix, folder, info, self._check_keeping)
         except (_Told, Lost):
             raise
         except Exception as error:  # the job goes on; the next one may be kept
@@ -216,21 +218,19 @@ class _Attempt:
             return
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        manifest["prefix"] = prefix
-        self._own("checkpoint", lambda ids: fenced.checkpointed(*ids, manifest))
+        checkpoint: Checkpoint = {**manifest, "prefix": prefix}
+        self._own("checkpoint", lambda: self.fence.save_checkpoint(checkpoint))
         self._forget(self.checkpoint)
-        self.checkpoint = manifest
+        self.checkpoint = checkpoint
 
     def _publish(self) -> None:
         claim, began = self.claim, time.monotonic()
-        about, check = (claim.artifact_type, claim.kind, claim.key), self._check_keeping
-        manifest = self._patiently(
-            lambda: publish_folder(self.house.store, self.prefix, self.out, *about, check), check
-        )
-        self._own("publish", lambda ids: fenced.publish(*ids, claim.artifact_type, manifest, time.monotonic() - began))
+        info, check = ArtifactInfo(claim.artifact_type, claim.kind, claim.key), self._check_keeping
+        manifest = self._patiently(lambda: publish_folder(self.house.store, self.prefix, self.out, info, check), check)
+        self._own("publish", lambda: self.fence.publish(claim.artifact_type, manifest, time.monotonic() - began))
         self._forget(self.checkpoint)
 
-    def _forget(self, checkpoint: dict[str, Any] | None) -> None:
+    def _forget(self, checkpoint: Checkpoint | None) -> None:
         if checkpoint is None:
             return
         try:
@@ -265,12 +265,12 @@ class _Attempt:
                     said = True
             time.sleep(RETRY_S)
 
-    def _own(self, what: str, write: Callable[[tuple[Engine, str, int]], bool]) -> None:
+    def _own(self, what: str, write: Callable[[], bool]) -> None:
         """A fenced write, tried for as long as the lease may still be ours. Raises Lost where it is not."""
         while True:
             self.lease.check()
             try:
-                held = write((self.house.engine, self.claim.job_id, self.claim.attempt))
+                held = write()
             except AWAY as error:
                 self.log.warning("a write has to wait for the database", error=str(error))
                 time.sleep(RETRY_S)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robxfer_core.spec.records import Progress
+
 from .forkserver import Child
 
 LINE = 4000  # characters of a line of log that are kept
@@ -20,7 +22,7 @@ class Talk:
         self,
         flush_s: float,
         note: Callable[[list[tuple[str, int, float]], list[str]], None],
-        progress: Callable[[dict[str, Any]], None],
+        progress: Callable[[Progress], None],
         checkpoint: Callable[[Path], None],
     ) -> None:
         self.end: dict[str, Any] | None = None

@@ -16,12 +16,13 @@ from sqlalchemy import Engine
 
 from robxfer_api.serve import Server
 from robxfer_core.client import Client
-from robxfer_core.ledger import fenced, migrate, queue, tokens
+from robxfer_core.ledger import migrate, queue, tokens
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import connect
 from robxfer_core.ledger.ids import new_id
 from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
-from robxfer_core.storage import Store, open_store, publish_folder
+from robxfer_core.storage import ArtifactInfo, Store, open_store, publish_folder
 
 PATIENCE_S = 60.0
 DIGITS = {"shape": [1, 8, 8], "classes": 10, "train": 1348, "test": 449}
@@ -92,11 +93,9 @@ class Service:
             self.store,
             queue.prefix_of(claim.project_id, claim.job_id, claim.attempt),
             folder,
-            claim.artifact_type,
-            claim.kind,
-            claim.key,
+            ArtifactInfo(claim.artifact_type, claim.kind, claim.key),
         )
-        assert fenced.publish(self.engine, claim.job_id, claim.attempt, claim.artifact_type, manifest)
+        assert Fence(self.engine, claim.job_id, claim.attempt).publish(claim.artifact_type, manifest)
 
     def work(self) -> int:
         """Runs all that is ready, as a worker would; returns the number of jobs."""

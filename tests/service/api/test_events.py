@@ -16,7 +16,8 @@ from sqlalchemy import update
 from robxfer_api import events as api_events
 from robxfer_api.rate_limit import AtOnce
 from robxfer_core.client import ApiError
-from robxfer_core.ledger import events, fenced, tables, tokens
+from robxfer_core.ledger import events, tables, tokens
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import now, write
 from robxfer_core.ledger.events import append, experiment_event
 from robxfer_core.spec.wire.jobs import EventView
@@ -57,8 +58,8 @@ def test_followers_see_every_event_once_in_order_and_an_end(service_on_both: Any
     service.publish(service.claim())
     middle = Listener(service, id)
     claim = service.claim()
-    fenced.renew(service.engine, claim.job_id, claim.attempt, 60.0, {"done": 1, "total": 2, "unit": "epochs"})
-    fenced.note(service.engine, claim.job_id, claim.attempt, logs=["a line\nof two"])
+    Fence(service.engine, claim.job_id, claim.attempt).renew(60.0, {"done": 1, "total": 2, "unit": "epochs"})
+    Fence(service.engine, claim.job_id, claim.attempt).record(log_lines=["a line\nof two"])
     service.publish(claim)
     service.work()
     late = Listener(service, id)

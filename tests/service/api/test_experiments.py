@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from robxfer_core.client import ApiError
-from robxfer_core.ledger import artifacts, fenced, workers
+from robxfer_core.ledger import artifacts, workers
+from robxfer_core.ledger.attempts import Fence
 from robxfer_core.spec.states import AttemptOutcome
 
 from .conftest import DIGITS
@@ -203,11 +204,11 @@ def test_a_job_tells_its_attempts_its_error_and_what_it_waits_for(service: Any, 
         assert [(each.field, each.job_id) for each in waiting.inputs] == [("dataset", first.id)]
 
         claim = service.claim()
-        assert fenced.note(
-            service.engine, claim.job_id, 1, metrics=[("loss", 1, 0.5), ("loss", 2, 0.25)], logs=["a", "b"]
+        assert Fence(service.engine, claim.job_id, 1).record(
+            metrics=[("loss", 1, 0.5), ("loss", 2, 0.25)], log_lines=["a", "b"]
         )
-        assert fenced.note(service.engine, claim.job_id, 1, metrics=[("acc", 1, float("nan"))])
-        fenced.finish(service.engine, claim.job_id, 1, AttemptOutcome.FAILED, {"message": "no such file"})
+        assert Fence(service.engine, claim.job_id, 1).record(metrics=[("acc", 1, float("nan"))])
+        Fence(service.engine, claim.job_id, 1).finish(AttemptOutcome.FAILED, {"message": "no such file"})
         failed = client.job(first.id)
         assert (failed.state, failed.outcome, failed.error) == ("failed", "failed", {"message": "no such file"})
         assert [(each.number, each.outcome, each.worker_id) for each in failed.attempts] == [(1, "failed", "worker-1")]

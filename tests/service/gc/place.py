@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import event, select, update
 
-from robxfer_core.ledger import experiments, fenced, queue
+from robxfer_core.ledger import experiments, queue
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import artifacts as kept_artifacts
 from robxfer_core.ledger.tables import edges, events, jobs, metadata
 from robxfer_core.ledger.tables import experiments as all_experiments
-from robxfer_core.storage import Stored, collection
+from robxfer_core.storage import StoredObject, collection
 from robxfer_core.storage.folder import FolderStore
 
 DAY = 86400.0
@@ -40,7 +40,9 @@ class Place:
     def checkpoint(self, claim: queue.Claim, number: int) -> str:
         prefix = f"{claim.prefix}/checkpoint-{number}"
         self.put(f"{prefix}/state")
-        fenced.checkpointed(self.ledger.engine, claim.job_id, claim.attempt, {"prefix": prefix})
+        self.ledger.fence(claim).save_checkpoint(
+            {"files": [], "type": "checkpoint", "kind": claim.kind, "key": claim.key, "prefix": prefix}
+        )
         return prefix
 
     def work(self) -> None:
@@ -78,7 +80,7 @@ class Watched(FolderStore):
         super().__init__(root)
         self.listed, self.removing = listed, removing
 
-    def walk(self) -> Iterator[Stored]:
+    def walk(self) -> Iterator[StoredObject]:
         yield from super().walk()
         self.listed()
 

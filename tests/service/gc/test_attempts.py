@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from robxfer_core.ledger import queue
-from robxfer_core.storage import Stored, collection
+from robxfer_core.storage import StoredObject, collection
 from robxfer_core.storage.folder import FolderStore
 
 from .place import Watched, sound
@@ -120,19 +120,19 @@ def test_an_attempt_that_starts_and_publishes_meanwhile_keeps_its_files(place):
 class Listed(FolderStore):
     """A store that seems to hold what it was told to list."""
 
-    def __init__(self, root: Path, objects: Iterator[Stored]) -> None:
+    def __init__(self, root: Path, objects: Iterator[StoredObject]) -> None:
         super().__init__(root)
         self.objects = objects
 
-    def walk(self) -> Iterator[Stored]:
+    def walk(self) -> Iterator[StoredObject]:
         return self.objects
 
 
 def test_a_large_store_takes_little_memory_and_few_statements(place):
-    def many() -> Iterator[Stored]:
+    def many() -> Iterator[StoredObject]:
         for job in range(10_000):
             for path in ("a", "b", "checkpoint-1/c"):
-                yield Stored(f"default/job_{job:026d}/1/{path}", 1, 0.0)
+                yield StoredObject(f"default/job_{job:026d}/1/{path}", 1, 0.0)
 
     store = Listed(place.store.root, many())
     tracemalloc.start()

@@ -14,8 +14,9 @@ from robxfer_api.errors import DAMAGED, Refused, not_found
 from robxfer_api.openapi import PROBLEM
 from robxfer_api.views import artifact_view
 from robxfer_core.ledger import artifacts
+from robxfer_core.spec.records import FileEntry
 from robxfer_core.spec.wire.artifacts import ArtifactView
-from robxfer_core.storage import Corrupt, Missing, checked
+from robxfer_core.storage import Corrupt, Missing, verified
 
 SIGNED_S = 900  # seconds that a signed link holds
 # Shown in the browser, where they are held in a sandbox without scripts; all other files are saved.
@@ -74,7 +75,7 @@ def file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotated[s
     if etag in (each.strip() for each in if_none_match.split(",")):
         return Response(status_code=304, headers={"ETag": etag})
     name, base = f"{found.prefix}/{path}", path.rsplit("/", 1)[-1]
-    signed = ctx.store.sign(name, base, SIGNED_S)
+    signed = ctx.store.signed_url(name, base, SIGNED_S)
     if signed is not None:
         return RedirectResponse(signed, 307)
     return StreamingResponse(
@@ -88,10 +89,10 @@ def read_whole(ctx: Context, found: artifacts.Artifact, path: str) -> bytes:
     return b"".join(_begun(ctx, f"{found.prefix}/{path}", entry, f"the file {path} of the artifact {found.id}"))
 
 
-def _begun(ctx: Context, name: str, entry: dict[str, Any], called: str) -> Iterator[bytes]:
+def _begun(ctx: Context, name: str, entry: FileEntry, called: str) -> Iterator[bytes]:
     """A file's pieces, verified as they come. What is wrong with the first is Refused; later, the answer breaks off."""
     try:
-        pieces = checked(ctx.store.stream(name), entry, name)
+        pieces = verified(ctx.store.stream(name), entry, name)
         first = next(pieces, b"")
     except Missing:
         raise Refused(404, f"The store has no longer {called}.") from None
@@ -110,7 +111,7 @@ def _begun(ctx: Context, name: str, entry: dict[str, Any], called: str) -> Itera
     return rest()
 
 
-def _headers(entry: dict[str, Any], base: str, etag: str) -> dict[str, str]:
+def _headers(entry: FileEntry, base: str, etag: str) -> dict[str, str]:
     media = SHOWN.get(base.rsplit(".", 1)[-1].lower())
     return {
         "Content-Type": media or "application/octet-stream",
