@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up they need: a virtual environment in .venv, from pyproject.toml.
+# `make demo` and `make test` do all the set-up they need: a virtual environment in .venv, from requirements/.
 PYTHON ?= python3
 BIN := .venv/bin
 # Nothing is installed whose sha256 is not in requirements/.
@@ -10,32 +10,48 @@ BROKER ?= valkey
 SOURCES := robxfer_core services migrations tests benchmarks docs
 
 # Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
-test slow peers: export OMP_NUM_THREADS ?= 1
+test unit slow peers gpu: export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types imports browser slow peers chaos fuzz bench lock clean
+.PHONY: help demo test quick lint types imports unit coverage browser gpu slow peers chaos fuzz bench lock clean
 .DEFAULT_GOAL := test
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
 	$(BIN)/robxfer run examples/quickstart.yaml --out out/quickstart
 
 # Two processes, each with servers of its own: many tests wait for servers. A file's tests stay together, for they share.
-test: lint types imports  ## Linters, types, import rules and every test but the slow ones
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+test: lint types imports  ## Linters, types, import rules, and every test but those that are slow or need a GPU or peers
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=
+	@echo "$$($(BIN)/coverage report --format=total --precision=1) % of lines covered; \`make coverage\` lists the files"
 
-lint: .venv/.dev
+quick: .venv/.dev  ## Linters, types, import rules and unit tests, two at a time: under a minute on 2 cores
+	@$(MAKE) --no-print-directory --jobs 2 types lint imports unit
+
+lint: .venv/.dev  ## Style of the Python files
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 
-types: .venv/.dev
+types: .venv/.dev  ## Types of the Python files
 	$(BIN)/basedpyright
 
-imports: .venv/.dev
+imports: .venv/.dev  ## Which package may import which
 	$(BIN)/lint-imports
+
+unit: .venv/.dev  ## Tests that start no servers
+	$(BIN)/python -m pytest tests/unit
+
+coverage: .venv/.dev  ## What the last `make test` covered, by file
+	$(BIN)/coverage report --skip-covered --show-missing
 
 # `make test` runs the tests of the web page where it finds a Chromium, and says at its end where it did not.
 browser:  ## Install Chromium for the tests of the web page (Debian; elsewhere any Chromium or Chrome on the path will do)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	{ sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium; }
+
+gpu: .venv/.dev  ## Tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu -rs
 
 slow: .venv/.dev  ## Tests that take minutes
 	$(BIN)/python -m pytest -m slow
@@ -77,5 +93,5 @@ lock: | .venv/bin/python  ## Bring requirements/ up to pyproject.toml; UPGRADE=-
 	$(COMPILE) pyproject.toml --group build --extra worker --output-file requirements/worker.txt
 	$(COMPILE) --group peers --excludes requirements/peers.exclude --output-file requirements/peers.txt
 
-clean:
-	rm -rf .venv out build dist *.egg-info
+clean:  ## Remove what was installed, built and written
+	rm -rf .venv out build dist *.egg-info .coverage*

@@ -12,7 +12,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None]:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:
         return
-    skipped = sum("browser" in report.keywords for report in reporter.stats.get("skipped", []))
+    reports = reporter.stats.get("skipped", [])  # of tests, and of modules that could not be collected
+    skipped = sum("browser" in getattr(report, "keywords", ()) for report in reports)
     if skipped:
         line = f"NOT RUN: {skipped} tests of the web page, for want of a Chromium. `make browser` installs one."
         reporter.write_line(line, yellow=True, bold=True)
