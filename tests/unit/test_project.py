@@ -1,6 +1,8 @@
 """The files at the top of the repository agree with each other: lock files, versions, citation."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,3 +75,24 @@ def test_changelog_and_citation_name_the_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert releases[0] == (__version__, str(citation["date-released"]))
     assert citation["version"] == __version__
+
+
+@pytest.mark.parametrize(
+    ("file", "schema"), [("CITATION.cff", "citation-file-format"), (".github/workflows/ci.yml", "github-workflows")]
+)
+def test_files_keep_to_their_schema(file: str, schema: str) -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(ROOT / file)]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_workflow_and_hooks_call_make_targets_that_are_there() -> None:
+    targets = set(re.findall(r"^([a-z./]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    (workflow,) = (ROOT / ".github/workflows").iterdir()
+    text = workflow.read_text()
+    called = {word for line in re.findall(r"- run: make ([^$\n]+)$", text, re.MULTILINE) for word in line.split()}
+    (nightly,) = re.findall(r"target: \[(.*)\]", text)
+    hooks = re.findall(r"entry: make (\S+)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert {"browser", "test"} <= called
+    assert called | set(nightly.split(", ")) | set(hooks) <= targets
+    assert 'ROBXFER_REQUIRE_BROWSER: "1"' in text
