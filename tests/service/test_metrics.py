@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from robxfer_api.metrics import UNSERVED, exposition
+from robxfer_api.metrics import UNSERVED_QUEUES, exposition
 from robxfer_core.ledger import counts, experiments, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import attempts, jobs
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.servers
 
 def scrape(ledger: Any, tally: counts.Tally) -> dict[tuple[str, ...], float]:
     """Samples by (name, label values in the order of their names)."""
-    families = list(text_string_to_metric_families(exposition(ledger.engine, tally)))
+    families = list(text_string_to_metric_families(exposition(ledger.engine, tally).decode()))
     assert all(family.documentation and family.type != "unknown" for family in families)
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -95,13 +95,13 @@ def test_queues_that_somebody_made_up_are_summed(ledger):
     tally = counts.Tally()
     workers.heartbeat(ledger.engine, "w", ["cpu"], 1, "cpu", {})
     ledger.submit({"served": ()})
-    for n in range(UNSERVED + 3):
+    for n in range(UNSERVED_QUEUES + 3):
         graph = {f"{n}": ()} if n < 3 else {f"{n}": (), f"{n}b": ()}
         ledger.submit(graph, queue=f"made-up-{n}-x")
     ledger.set_job("1", ready_at=jobs.c.ready_at - 500)
     seen = scrape(ledger, tally)
     depth = {key[1]: n for key, n in seen.items() if key[0] == "robxfer_queue_depth" and key[2] == "ready"}
-    assert len(depth) == UNSERVED + 2
+    assert len(depth) == UNSERVED_QUEUES + 2
     assert (depth["cpu"], depth["other"], depth["made-up-3-x"]) == (1, 3, 2)
     assert 500 <= seen["robxfer_queue_oldest_seconds", "other"] < 560
     assert seen["robxfer_slots", "other"] == 0

@@ -1,139 +1,148 @@
-"""The ledger's figures as Prometheus reads them."""
+"""Metrics of queues, attempts and workers for Prometheus, computed from the ledger at each scrape."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
 from robxfer_core.ledger import counts, workers
 from robxfer_core.ledger.counts import Ended, Spread, Tally
 
-Sample = tuple[str, dict[str, str], float]
-"""What follows the family's name, the labels, and the value."""
-STATES = ("waiting", "ready", "running")
-UNSERVED = 100
-"""Queues without a worker that have a name of their own in the figures."""
+UNSERVED_QUEUES = 100
+"""How many queues without a worker keep their own label; jobs in further queues are counted under OTHER."""
 OTHER = "other"
+_STATES = ("waiting", "ready", "running")
 
 
-def exposition(engine: Engine, tally: Tally) -> str:
-    """All figures, in Prometheus' text format 0.0.4.
+def exposition(engine: Engine, tally: Tally) -> bytes:
+    """Renders all metrics in the Prometheus text format 0.0.4.
 
-    What they cost does not grow with history: jobs are counted while they have not ended, attempts by the tally.
+    Args:
+        engine: The ledger's engine.
+        tally: Counts of ended attempts. It remembers what it has read, so keep one for the life of the process.
+
+    Returns:
+        The body of the answer, UTF-8.
     """
-    live, ended = workers.live(engine), tally.read(engine)
+    return generate_latest(LedgerCollector(engine, tally))
+
+
+class LedgerCollector(Collector):
+    """A Prometheus collector that queries the ledger.
+
+    A scrape takes a bounded time however long the history is: jobs are counted only while they have not ended, and
+    ended attempts come from the tally.
+    """
+
+    def __init__(self, engine: Engine, tally: Tally) -> None:
+        self._engine = engine
+        self._tally = tally
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields every metric family once."""
+        live_workers = workers.live(self._engine)
+        yield from _queue_metrics(self._engine, live_workers)
+        yield _gauge("robxfer_workers", "Live workers.", {(): len(live_workers)})
+        yield from _attempt_metrics(self._tally.read(self._engine))
+
+
+def _queue_metrics(engine: Engine, live_workers: Sequence[workers.Worker]) -> Iterator[Metric]:
     slots: Counter[str] = Counter()
-    for worker in live:
+    for worker in live_workers:
         slots.update(dict.fromkeys(worker.queues, worker.slots))
-    depth, oldest = _few(counts.queue_depth(engine), counts.oldest_ready(engine), slots.keys())
-    slots.update(dict.fromkeys((queue for queue, _ in depth), 0))  # one that nobody serves has none: worth a line
-    outcomes = _by(ended, lambda kind, queue, outcome: {"kind": kind, "outcome": outcome})
-    waits = _by(ended, lambda kind, queue, outcome: {"queue": queue})
-    kinds = _by(ended, lambda kind, queue, outcome: {"kind": kind})
-    lost = sum(each.n for (_, _, outcome), each in ended.items() if outcome == "lost")
-    return "".join(
-        [
-            _family(
-                "robxfer_queue_depth",
-                "gauge",
-                "Jobs that run or are wanted, by queue and state.",
-                [("", {"queue": q, "state": s}, depth.get((q, s), 0)) for q in slots for s in STATES],
-            ),
-            _family(
-                "robxfer_queue_oldest_seconds",
-                "gauge",
-                "For how long the first in a queue has been ready.",
-                [("", {"queue": queue}, oldest.get(queue, 0.0)) for queue in slots],
-            ),
-            _family(
-                "robxfer_slots", "gauge", "Slots of live workers.", [("", {"queue": q}, n) for q, n in slots.items()]
-            ),
-            _family("robxfer_workers", "gauge", "Live workers.", [("", {}, len(live))]),
-            _family(
-                "robxfer_attempts_total",
-                "counter",
-                "Attempts that have ended.",
-                [("", labels, each.n) for labels, each in outcomes],
-            ),
-            _family(
-                "robxfer_attempt_seconds_total",
-                "counter",
-                "Time that attempts which have ended took.",
-                [("", labels, each.seconds) for labels, each in outcomes],
-            ),
-            _family("robxfer_lease_losses_total", "counter", "Attempts whose worker fell silent.", [("", {}, lost)]),
-            _family(
-                "robxfer_wait_seconds",
-                "histogram",
-                "From ready to the start, of attempts that have ended.",
-                _histograms([(labels, each.waited) for labels, each in waits], counts.WAIT_BOUNDS_S),
-            ),
-            _family(
-                "robxfer_publish_seconds",
-                "histogram",
-                "From the end of the computation to the artifact.",
-                _histograms([(labels, each.published) for labels, each in kinds], counts.PUBLISH_BOUNDS_S),
-            ),
-        ]
+    depth, oldest = _merge_unserved(counts.queue_depth(engine), counts.oldest_ready(engine), slots.keys())
+    slots.update(dict.fromkeys((queue for queue, _ in depth), 0))  # a queue without a worker is reported with 0 slots
+    yield _gauge(
+        "robxfer_queue_depth",
+        "Jobs that run, are ready or wait, and that a running experiment needs.",
+        {(queue, state): depth.get((queue, state), 0) for queue in slots for state in _STATES},
+        ("queue", "state"),
     )
+    yield _gauge(
+        "robxfer_queue_oldest_seconds",
+        "Seconds for which the oldest ready job of a queue has been ready.",
+        {(queue,): oldest.get(queue, 0.0) for queue in slots},
+        ("queue",),
+    )
+    yield _gauge("robxfer_slots", "Slots of live workers.", {(queue,): n for queue, n in slots.items()}, ("queue",))
 
 
-def _few(
+def _attempt_metrics(ended: Mapping[tuple[str, str, str], Ended]) -> Iterator[Metric]:
+    counts = CounterMetricFamily("robxfer_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
+    seconds = CounterMetricFamily(
+        "robxfer_attempt_seconds", "Seconds that ended attempts took.", labels=("kind", "outcome")
+    )
+    for labels, total in _group(ended, "kind", "outcome"):
+        counts.add_metric(labels, total.n)
+        seconds.add_metric(labels, total.seconds)
+    lost = sum(total.n for (_, _, outcome), total in ended.items() if outcome == "lost")
+    waits = HistogramMetricFamily(
+        "robxfer_wait_seconds", "Seconds from ready to the start of an attempt.", labels=("queue",)
+    )
+    for labels, total in _group(ended, "queue"):
+        waits.add_metric(labels, _buckets(total.waited, counts.WAIT_BOUNDS_S), total.waited.seconds)
+    publishing = HistogramMetricFamily(
+        "robxfer_publish_seconds", "Seconds from the end of the computation to the artifact.", labels=("kind",)
+    )
+    for labels, total in _group(ended, "kind"):
+        publishing.add_metric(labels, _buckets(total.published, counts.PUBLISH_BOUNDS_S), total.published.seconds)
+    yield from (counts, seconds)
+    yield CounterMetricFamily("robxfer_lease_losses", "Attempts whose worker stopped renewing its lease.", lost)
+    yield from (waits, publishing)
+
+
+def _merge_unserved(
     depth: Mapping[tuple[str, str], int], oldest: Mapping[str, float], served: Collection[str]
 ) -> tuple[Mapping[tuple[str, str], int], Mapping[str, float]]:
-    """Depth by (queue, state) and the oldest by queue, with those queues summed as OTHER that are one too many.
+    """Bounds the number of queue labels: whoever submits a job names its queue, so anyone could add labels.
 
-    Whoever submits a job names its queue, so of those that nobody serves only the UNSERVED fullest have a name here.
+    Args:
+        depth: Jobs by (queue, state).
+        oldest: Age in seconds of the oldest ready job, by queue.
+        served: Queues that a live worker serves; each keeps its label.
+
+    Returns:
+        Depth and age, with all but the UNSERVED_QUEUES longest queues that nobody serves merged into OTHER.
     """
     jobs: Counter[str] = Counter()
     for (queue, _), n in depth.items():
         jobs[queue] += n
-    fullest = [queue for queue, _ in jobs.most_common() if queue not in served][:UNSERVED]
-    names = {queue: queue for queue in (*served, *fullest)}
-    few: Counter[tuple[str, str]] = Counter()
+    longest = [queue for queue, _ in jobs.most_common() if queue not in served][:UNSERVED_QUEUES]
+    labels = {queue: queue for queue in (*served, *longest)}
+    merged_depth: Counter[tuple[str, str]] = Counter()
     for (queue, state), n in depth.items():
-        few[names.get(queue, OTHER), state] += n
-    first: dict[str, float] = {}
+        merged_depth[labels.get(queue, OTHER), state] += n
+    merged_oldest: dict[str, float] = {}
     for queue, seconds in oldest.items():
-        name = names.get(queue, OTHER)
-        first[name] = max(seconds, first.get(name, 0.0))
-    return few, first
+        label = labels.get(queue, OTHER)
+        merged_oldest[label] = max(seconds, merged_oldest.get(label, 0.0))
+    return merged_depth, merged_oldest
 
 
-def _by(
-    ended: dict[tuple[str, str, str], Ended], labels: Callable[[str, str, str], dict[str, str]]
-) -> list[tuple[dict[str, str], Ended]]:
-    """Attempts summed over what the labels leave out."""
-    groups: defaultdict[tuple[tuple[str, str], ...], list[Ended]] = defaultdict(list)
-    for key, each in ended.items():
-        groups[tuple(labels(*key).items())].append(each)
-    return [(dict(group), _sum(members)) for group, members in groups.items()]
+def _group(ended: Mapping[tuple[str, str, str], Ended], *labels: str) -> Iterator[tuple[tuple[str, ...], Ended]]:
+    """Sums ended attempts, given by (kind, queue, outcome), over everything but the labels."""
+    positions = [("kind", "queue", "outcome").index(label) for label in labels]
+    groups: defaultdict[tuple[str, ...], list[Ended]] = defaultdict(list)
+    for key, total in ended.items():
+        groups[tuple(key[position] for position in positions)].append(total)
+    for values, (first, *others) in groups.items():
+        for other in others:
+            first = first + other
+        yield values, first
 
 
-def _sum(members: Sequence[Ended]) -> Ended:
-    first, *rest = members
-    for each in rest:
-        first = first + each
-    return first
+def _buckets(spread: Spread, bounds: Iterable[float]) -> list[tuple[str, float]]:
+    upper = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    return list(zip(upper, [*spread.within, spread.n], strict=True))
 
 
-def _histograms(groups: Iterable[tuple[dict[str, str], Spread]], bounds: Sequence[float]) -> Iterator[Sample]:
-    for labels, spread in groups:
-        for bound, n in zip([*(f"{each:g}" for each in bounds), "+Inf"], [*spread.within, spread.n], strict=True):
-            yield "_bucket", {**labels, "le": bound}, n
-        yield "_sum", labels, spread.seconds
-        yield "_count", labels, spread.n
-
-
-def _family(name: str, type: str, meaning: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {type}"]
-    lines += [f"{name}{suffix}{_labels(labels)} {value!r}" for suffix, labels, value in samples]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: dict[str, str]) -> str:
-    return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in labels.items()) + "}" if labels else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _gauge(
+    name: str, documentation: str, values: Mapping[tuple[str, ...], float], labels: Sequence[str] = ()
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, documentation, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, value)
+    return family

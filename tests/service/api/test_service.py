@@ -43,19 +43,20 @@ def test_lists_say_what_there_is(service: Any, small: Spec) -> None:
     assert kinds["train"].json_schema["properties"]["ema"]
 
 
-def test_health_readiness_and_figures(service: Any, small: Spec) -> None:
+def test_health_readiness_and_metrics(service: Any, small: Spec) -> None:
     assert httpx2.get(f"{service.url}/healthz").json() == {"ok": True, "missing": {}}
     assert httpx2.get(f"{service.url}/readyz").json() == {"ok": True, "missing": {}}
     workers.heartbeat(service.engine, "worker-1", ["cpu"], 2, "cpu", {"digits": DIGITS})
     service.submit(small())
     service.publish(service.claim())
-    text = httpx2.get(f"{service.url}/metrics").text
-    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert samples['robxfer_queue_depth{queue="cpu",state="ready"}'] == "2"
-    assert samples['robxfer_queue_depth{queue="cpu",state="waiting"}'] == "7"
-    assert samples['robxfer_attempts_total{kind="dataset",outcome="succeeded"}'] == "1"
-    assert samples["robxfer_workers"] == "1"
-    assert samples['robxfer_slots{queue="cpu"}'] == "2"
+    answer = httpx2.get(f"{service.url}/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert samples['robxfer_queue_depth{queue="cpu",state="ready"}'] == "2.0"
+    assert samples['robxfer_queue_depth{queue="cpu",state="waiting"}'] == "7.0"
+    assert samples['robxfer_attempts_total{kind="dataset",outcome="succeeded"}'] == "1.0"
+    assert samples["robxfer_workers"] == "1.0"
+    assert samples['robxfer_slots{queue="cpu"}'] == "2.0"
 
 
 def test_readiness_names_what_is_missing(tmp_path: Path, serve: Callable[..., Any], small: Spec) -> None:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from robxfer_api.auth import Reader
 from robxfer_api.context import Ctx
@@ -27,4 +28,4 @@ def readyz(ctx: Ctx, caller: Reader) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(ctx: Ctx, caller: Reader) -> PlainTextResponse:
     """Queues, jobs, attempts and workers, as Prometheus reads them."""
-    return PlainTextResponse(exposition(ctx.engine, ctx.tally), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return PlainTextResponse(exposition(ctx.engine, ctx.tally), media_type=CONTENT_TYPE_PLAIN_0_0_4)
