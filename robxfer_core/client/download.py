@@ -1,4 +1,4 @@
-"""Fetching an artifact's files: written aside, checked, renamed, and never outside the folder asked for."""
+"""Downloads an artifact's files: to temporary files that are checked and renamed, never outside the folder."""
 
 import hashlib
 import os
@@ -9,12 +9,10 @@ from urllib.parse import quote
 
 import httpx2
 import stamina
-from pydantic import ValidationError
 
 from robxfer_core.spec.wire.artifacts import ArtifactView, FileView
-from robxfer_core.spec.wire.base import ProblemView
 
-from .errors import ApiError, DownloadError, Unreachable
+from .errors import DownloadError, Unreachable, api_error
 
 TRIES = 4
 
@@ -22,7 +20,22 @@ TRIES = 4
 def download_files(
     http: httpx2.Client, artifact: ArtifactView, dest: Path, on_progress: Callable[[int, int], None]
 ) -> list[Path]:
-    """Fetches all files of the artifact into `dest`. Raises DownloadError, ApiError, Unreachable."""
+    """Downloads all files of an artifact.
+
+    Args:
+        http: A client with the service's base URL and its token.
+        artifact: The manifest.
+        dest: Folder for the files.
+        on_progress: Called with the bytes received so far and the bytes in all.
+
+    Returns:
+        Paths of the files, in the manifest's order.
+
+    Raises:
+        DownloadError: A file does not match its manifest, or its path would lie outside `dest`.
+        ApiError: The service refuses the request.
+        Unreachable: The service does not answer.
+    """
     dest.mkdir(parents=True, exist_ok=True)
     targets = [inside(dest, file.path) for file in artifact.files]
     total, done = sum(file.size for file in artifact.files), 0
@@ -35,7 +48,11 @@ def download_files(
 
 
 def inside(dest: Path, path: str) -> Path:
-    """Where a manifest's path lies in `dest`. Raises DownloadError if it would leave it, by a symbolic link even."""
+    """Resolves a manifest's path in `dest`.
+
+    Raises:
+        DownloadError: The path would lie outside `dest`, if only by a symbolic link.
+    """
     parts = PurePosixPath(path).parts
     plain = bool(parts) and not any(part in ("/", "..", ".") or "\\" in part or ":" in part for part in parts)
     target = dest.joinpath(*parts) if plain else dest
@@ -60,32 +77,24 @@ def _fetch(http: httpx2.Client, url: str, file: FileView, target: Path, on_progr
 def _fetch_once(
     http: httpx2.Client, url: str, file: FileView, target: Path, on_progress: Callable[[int], None]
 ) -> None:
-    aside, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
     digest, got = hashlib.sha256(), 0
     try:
-        with os.fdopen(aside, "wb") as out, http.stream("GET", url) as response:
+        with os.fdopen(descriptor, "wb") as out, http.stream("GET", url) as response:
             if not response.is_success:
-                raise _refusal(response)
+                raise api_error(response)
             for piece in response.iter_bytes(1 << 20):
                 got += len(piece)
                 if got > file.size:
-                    break  # more than was promised: not worth fetching to its end
+                    break  # more than the manifest says
                 digest.update(piece)
                 out.write(piece)
                 on_progress(got)
         if got != file.size or digest.hexdigest() != file.sha256:
             raise DownloadError(
-                f"{file.path} did not come as its manifest says ({file.size} bytes, {file.sha256[:12]}...)"
+                f"{file.path} does not match its manifest ({file.size} bytes, sha256 {file.sha256[:12]}...)"
             )
-        os.chmod(name, 0o644)  # mkstemp's files are the owner's alone
-        os.replace(name, target)
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only the owner can read
+        os.replace(temporary, target)
     finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _refusal(response: httpx2.Response) -> ApiError:
-    content = response.read()
-    try:
-        return ApiError(ProblemView.model_validate_json(content))
-    except ValidationError:
-        return ApiError(ProblemView(title=response.reason_phrase or "Error", status=response.status_code))
+        Path(temporary).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What is uploaded: a file, or a folder that is packed as a tar archive while it is sent."""
+"""Bodies of uploads: a file, or a folder that is packed as a tar archive while it is sent."""
 
 import hashlib
 import tarfile
@@ -13,15 +13,19 @@ PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """Bytes that can be read again and again, with their number and their sha256."""
+class UploadBody:
+    """Bytes that can be read several times."""
 
     pieces: Callable[[], Iterator[bytes]]
+    """Reads the bytes from the start, in pieces."""
     size: int
+    """Number of bytes."""
     sha256: str
+    """In hex."""
 
     @property
     def headers(self) -> dict[str, str]:
+        """Headers of the request, with the digest of RFC 9530."""
         digest = b64encode(bytes.fromhex(self.sha256)).decode()
         return {
             "Content-Type": "application/octet-stream",
@@ -30,11 +34,14 @@ class Parcel:
         }
 
 
-def pack(path: Path) -> Parcel:
-    """A file as it is, or a folder as a tar archive that is the same whenever its files are.
+def pack(path: Path) -> UploadBody:
+    """Makes the body of an upload: the bytes of a file, or a tar archive of a folder.
 
-    All of it is read once, for its sha256, and again for each time that it is sent. Raises UploadError for what is
-    neither file nor folder, and for links in a folder.
+    Everything is read once for the sha256, and once more each time it is sent. A folder gives the same archive
+    whenever its files are the same.
+
+    Raises:
+        UploadError: The path is neither a file nor a folder, or the folder has a link or no files.
     """
     if path.is_file():
         return _measured(lambda: _read(path))
@@ -44,12 +51,12 @@ def pack(path: Path) -> Parcel:
     raise UploadError(f"{path}: there is no such file or folder")
 
 
-def _measured(pieces: Callable[[], Iterator[bytes]]) -> Parcel:
+def _measured(pieces: Callable[[], Iterator[bytes]]) -> UploadBody:
     digest, size = hashlib.sha256(), 0
     for piece in pieces():
         digest.update(piece)
         size += len(piece)
-    return Parcel(pieces, size, digest.hexdigest())
+    return UploadBody(pieces, size, digest.hexdigest())
 
 
 def _read(path: Path) -> Iterator[bytes]:

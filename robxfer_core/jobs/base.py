@@ -10,19 +10,9 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from robxfer_core.spec.base import Strict
+from robxfer_core.spec.fields import Queue
 
 from .shapes import SMALL_BYTES, SMALL_FLOPS, ShapeContext, Shapes
-
-
-def _no_digit_last(queue: Any) -> Any:
-    if isinstance(queue, str) and queue[-1:].isdigit():  # no worker could tell it from a queue of jobs of so many GPUs
-        name = queue.rstrip("0123456789")
-        raise ValueError(f"a queue that does not end in a digit: {queue} is queue {name} with gpus set")
-    return queue
-
-
-Queue = Annotated[str, BeforeValidator(_no_digit_last), Field(pattern=r"^[a-z]([a-z0-9_-]{0,30}[a-z_-])?$")]
-SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 
 class Artifact(StrEnum):

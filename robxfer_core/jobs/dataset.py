@@ -6,9 +6,9 @@ from typing import Literal
 from pydantic import Field
 
 from robxfer_core.spec.errors import show
-from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.fields import Seed, SetName
 
-from .base import Artifact, Job, Role, SetName
+from .base import Artifact, Job, Role
 from .shapes import ShapeContext, Shapes, at_most
 
 

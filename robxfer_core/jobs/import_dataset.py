@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.fields import Seed, SetName
 
-from .base import Artifact, Job, Role, SetName
+from .base import Artifact, Job, Role
 from .shapes import ShapeContext, Shapes
 
 Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from robxfer_core.spec.archs import LAYOUTS, representation
 from robxfer_core.spec.base import Ref
-from robxfer_core.spec.fields import Arch, Seed, ThreatModel
+from robxfer_core.spec.fields import Arch, MomentsName, Seed, ThreatModel
 
 from .base import Artifact, Job, Role
 from .import_dataset import Upload
@@ -48,7 +48,7 @@ class ImportModel(Job):
     what is published of the data set."""
     std: Moments | None = None
     """Standard deviation, as `mean`."""
-    moments: Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"] | None = None
+    moments: MomentsName | None = None
     """Take the published `mean` and `std` of this set."""
     dataset: Ref | None = None
     """On its test split the clean accuracy, and the robust accuracy where eps > 0, of the model card is measured."""

@@ -1,20 +1,36 @@
 """The field's terms, as models: threat model, attack, architecture, optimiser."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import Strict
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Precision = Literal["fp32", "bf16"]
+SetName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+"""What a data set is called."""
+Norm = Literal["l2", "linf"]
+MomentsName = Literal["imagenet", "cifar10", "cifar100", "mnist", "fashion_mnist"]
+"""A data set whose channel means and standard deviations are published."""
+
+
+def _no_digit_last(queue: Any) -> Any:
+    if isinstance(queue, str) and queue[-1:].isdigit():  # `gpu2` is the queue of jobs that compute on two GPUs
+        name = queue.rstrip("0123456789")
+        raise ValueError(f"a queue that does not end in a digit: {queue} is queue {name} with gpus set")
+    return queue
+
+
+Queue = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9_-]{0,30}[a-z_-])?$"), BeforeValidator(_no_digit_last)]
+"""The queue of a job, without the number of GPUs that the service adds."""
 
 
 class ThreatModel(Strict):
     """What an adversary may do to an image in [0,1]^(C x H x W): move it by at most eps in the norm, inside the box."""
 
-    norm: Literal["l2", "linf"] = "l2"
+    norm: Norm = "l2"
     """l2: Euclidean norm over all pixels of an image; linf: largest change of a pixel."""
     eps: float = Field(ge=0, le=1000)
     """Radius of the ball, in pixel units of images in [0,1]; 0 is no adversary."""

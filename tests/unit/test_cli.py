@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from robxfer_cli import stack, tables
-from robxfer_cli.connection import Target, service
+from robxfer_cli.connection import connect
 from robxfer_cli.main import app, main
-from robxfer_cli.progress import _Board
+from robxfer_cli.options import ServiceOptions
+from robxfer_cli.progress import ProgressDisplay
 from robxfer_core import __version__
 from robxfer_core.client import Unreachable
 from robxfer_core.spec.states import AttemptOutcome, JobState
@@ -77,7 +78,7 @@ def test_a_wrong_setting_is_named_and_no_other_is_told(monkeypatch: pytest.Monke
     [
         ({}, 2, "run `robxfer migrate`"),
         ({"DATABASE_URL": "nonsense"}, 2, "ROBXFER_DATABASE_URL"),
-        ({"DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"}, 4, "could not go on"),
+        ({"DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"}, 4, "could not reach the database"),
     ],
 )
 def test_a_collection_that_cannot_start_says_why(
@@ -128,8 +129,8 @@ def test_of_two_commands_that_start_a_stack_at_once_one_joins_the_other(
             process.__enter__()
         running = iter([None, "http://127.0.0.1:9"])  # none when it looked, one when it came to start its own
         monkeypatch.setattr(stack, "running", lambda folder: next(running))
-        with service(Target(None, None, tmp_path), "worker") as client:
-            assert str(client._http.base_url) == "http://127.0.0.1:9"
+        with connect(ServiceOptions(data_dir=tmp_path), "worker") as client:
+            assert str(client._transport.http.base_url) == "http://127.0.0.1:9"
 
 
 def test_a_stack_that_ends_with_another_command_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +138,7 @@ def test_a_stack_that_ends_with_another_command_is_told(tmp_path: Path, monkeypa
     monkeypatch.setattr(stack, "running", lambda folder: next(running))
     with (
         pytest.raises(Unreachable, match="has ended, perhaps with the command that had started it"),
-        service(Target(None, None, tmp_path), "worker") as client,
+        connect(ServiceOptions(data_dir=tmp_path), "worker") as client,
     ):
         client.list()
 
@@ -148,11 +149,11 @@ def test_names_and_messages_with_brackets_are_told_whole() -> None:
         {"id": "exp_1", "project": "p", "name": "x", "state": "running", "created_at": 0, "spec": {}, "nodes": [node]}
     )
     out = io.StringIO()
-    board = _Board(view, Console(file=out, markup=False, width=200))
+    display = ProgressDisplay(view, Console(file=out, markup=False, width=200))
     error = {"message": "index [/0] is out of range"}
     data = {"state": "failed", "outcome": "failed", "error": error}
-    board.take(EventView(id=1, type="log", job_id="job_1", data={"line": r"see \[a]"}))
-    board.take(EventView(id=2, type="state", job_id="job_1", data=data))
+    display.update(EventView(id=1, type="log", job_id="job_1", data={"line": r"see \[a]"}))
+    display.update(EventView(id=2, type="state", job_id="job_1", data=data))
     assert rf"{NAME}: see \[a]" in out.getvalue()
     assert f"{NAME}: failed: index [/0] is out of range" in out.getvalue()
 
@@ -165,5 +166,5 @@ def test_failures_say_why_and_how_many_more() -> None:
         queue="cpu", deadline_s=1.0, created_at=0.0,
     )  # fmt: skip
     out = io.StringIO()
-    tables.failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
+    tables.print_failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
     assert f"{NAME}: failed: the process ended\n  last [b] line\nand 2 more that failed\n" in out.getvalue()

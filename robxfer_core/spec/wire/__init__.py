@@ -1,1 +1,1 @@
-"""What the HTTP interface answers, as models that the API and its client share."""
+"""What the HTTP interface takes in queries and answers, as models that the API and its client share."""

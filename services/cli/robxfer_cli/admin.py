@@ -1,18 +1,17 @@
-"""Projects, tokens and the trail, straight in the database of the settings: who can reach it is the operator."""
+"""Commands of an operator about projects, tokens and the audit log, straight in the database of the settings."""
 
-import json
 import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .options import UNREACHABLE, WRONG
+from .ledger import open_ledger
+from .output import WRONG, console, errors, fail, print_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -23,36 +22,37 @@ project_app = typer.Typer(no_args_is_help=True, help="Make, list and limit proje
 app.add_typer(token_app, name="token")
 app.add_typer(project_app, name="project")
 
-console = Console(markup=False, highlight=False, soft_wrap=True)
-errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
-Project = Annotated[str, typer.Option(help="whose it is")]
-Quota = Annotated[int | None, typer.Option(min=0, help="jobs that may run at once; without it, as many as can")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Scope = Literal["read", "submit", "admin"]
+Project = Annotated[str, typer.Option(help="Project of the token.")]
+Quota = Annotated[int | None, typer.Option(min=0, help="Jobs that may run at once; without it, no limit.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @token_app.command("create")
 def create_token(
     name: str,
     project: Project = "default",
-    scope: Annotated[Literal["read", "submit", "admin"], typer.Option(help="each includes those before it")] = "submit",
-    expires: Annotated[str | None, typer.Option(metavar="30d", help="it holds so long: m, h or d")] = None,
+    scope: Annotated[
+        Literal["read", "submit", "admin"], typer.Option(help="Each includes those before it.")
+    ] = "submit",
+    expires: Annotated[str | None, typer.Option(metavar="30d", help="Lifetime, in m, h or d.")] = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make a token and print it: once, since only its sha256 is kept."""
-    from robxfer_core.ledger import projects, tokens
+    from robxfer_core.ledger import audit, projects, tokens
 
     expires_s = None if expires is None else _seconds(expires)
-    with _ledger() as engine:
+    with _open() as engine:
         projects.get(engine, project)
-        with _noted(engine, "token create", f"{name} ({scope})", project):
+        with audit.by_operator(engine, "token create", f"{name} ({scope})", project):
             token, secret = tokens.create(engine, project, name, scope, expires_s)
     if as_json:
-        _print_json(vars(token) | {"token": secret})
+        print_json(vars(token) | {"token": secret})
         return
-    until = "until it is revoked" if token.expires_at is None else f"until {_when(token.expires_at)}"
-    errors.print(f"scope {scope} in the project {project}, {until}; it is told here and never again:")
+    until = "until it is revoked" if token.expires_at is None else f"until {_time(token.expires_at)}"
+    errors.print(f"scope {scope} in the project {project}, {until}; it is not shown again:", soft_wrap=True)
     sys.stdout.write(secret + "\n")
 
 
@@ -61,38 +61,40 @@ def list_tokens(project: Project = "default", as_json: Json = False) -> None:
     """List a project's tokens, newest first."""
     from robxfer_core.ledger import tokens
 
-    with _ledger() as engine:
-        found = tokens.page(engine, project, limit=1000).items
+    with _open() as engine:
+        listed = tokens.page(engine, project, limit=1000).items
     if as_json:
-        _print_json([vars(each) for each in found])
+        print_json([vars(token) for token in listed])
         return
-    columns = ("created_at", "expires_at", "used_at", "revoked_at")
+    times = ("created_at", "expires_at", "used_at", "revoked_at")
     _print_table(
         ("name", "scope", "created", "expires", "used", "revoked"),
-        [(each.name, each.scope, *(_when(getattr(each, column)) for column in columns)) for each in found],
+        [(token.name, token.scope, *(_time(getattr(token, name)) for name in times)) for token in listed],
     )
 
 
 @token_app.command("revoke")
 def revoke_token(name: str, project: Project = "default") -> None:
     """End a token, by its name or id, at once."""
-    from robxfer_core.ledger import projects, tokens
+    from robxfer_core.ledger import audit, projects, tokens
 
-    with _ledger() as engine:
+    with _open() as engine:
         projects.get(engine, project)
-        with _noted(engine, "token revoke", name, project):
+        with audit.by_operator(engine, "token revoke", name, project):
             tokens.revoke(engine, project, name)
-    console.print(f"the token {name} of the project {project} is revoked")
+    console.print(f"the token {name} of the project {project} is revoked", soft_wrap=True)
 
 
 @project_app.command("create")
 def create_project(name: str, quota: Quota = None) -> None:
     """Make a project."""
-    from robxfer_core.ledger import projects
+    from robxfer_core.ledger import audit, projects
 
-    with _ledger() as engine, _noted(engine, "project create", _quota(name, quota)):
+    with _open() as engine, audit.by_operator(engine, "project create", _with_quota(name, quota)):
         projects.create(engine, name, quota)
-    console.print(f"the project {name} is made; `robxfer token create NAME --project {name}` lets somebody in")
+    console.print(
+        f"the project {name} is made; `robxfer token create NAME --project {name}` gives access", soft_wrap=True
+    )
 
 
 @project_app.command("list")
@@ -100,106 +102,81 @@ def list_projects(as_json: Json = False) -> None:
     """List projects and how many jobs each may run at once."""
     from robxfer_core.ledger import projects
 
-    with _ledger() as engine:
-        found = projects.all_projects(engine)
+    with _open() as engine:
+        listed = projects.all_projects(engine)
     if as_json:
-        _print_json([vars(each) for each in found])
-    else:
-        _print_table(("project", "quota"), [(each.id, "" if each.quota is None else str(each.quota)) for each in found])
+        print_json([vars(project) for project in listed])
+        return
+    rows = [(project.id, "" if project.quota is None else str(project.quota)) for project in listed]
+    _print_table(("project", "quota"), rows)
 
 
 @project_app.command("set")
 def set_project(name: str, quota: Quota = None) -> None:
     """Set how many of a project's jobs may run at once; without --quota, as many as there are slots."""
-    from robxfer_core.ledger import projects
+    from robxfer_core.ledger import audit, projects
 
-    with _ledger() as engine:
+    with _open() as engine:
         projects.get(engine, name)
-        with _noted(engine, "project set", _quota(name, quota), name):
+        with audit.by_operator(engine, "project set", _with_quota(name, quota), name):
             projects.set_quota(engine, name, quota)
-    console.print(f"the project {_quota(name, quota)}")
+    console.print(f"the project {_with_quota(name, quota)}", soft_wrap=True)
 
 
 @app.command("audit")
-def show_trail(
-    project: Annotated[str | None, typer.Option(help="only its lines")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+def show_audit(
+    project: Annotated[str | None, typer.Option(help="Only requests of this project.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many lines.")] = 50,
     as_json: Json = False,
 ) -> None:
-    """Show who asked for what change, newest first, those nobody knew among them."""
+    """Show who asked for which change, newest first, requests without a valid token among them."""
     from robxfer_core.ledger import audit
 
-    with _ledger() as engine:
-        found = audit.page(engine, project, limit)
+    with _open() as engine:
+        lines = audit.page(engine, project, limit)
     if as_json:
-        _print_json([vars(each) for each in found])
+        print_json([vars(line) for line in lines])
         return
     _print_table(
         ("at", "project", "who", "action", "subject", "status", "address"),
         [
-            (_when(each.at), each.project_id or "", each.who, each.action, each.subject or "",
-             "" if each.status is None else str(each.status), each.address or "")
-            for each in found
+            (_time(line.at), line.project_id or "", line.who, line.action, line.subject or "",
+             "" if line.status is None else str(line.status), line.address or "")
+            for line in lines
         ],
     )  # fmt: skip
 
 
 @contextmanager
-def _ledger() -> Iterator["Engine"]:
-    """The database of the settings; what is wrong with it or with what was asked becomes a message and a status."""
-    from sqlalchemy.exc import OperationalError
-
-    from robxfer_core.ledger import migrate
-    from robxfer_core.ledger.engine import Conflict, Unknown, connect
+def _open() -> Iterator["Engine"]:
+    """The settings' database; a name that the ledger refuses exits with status 2."""
     from robxfer_core.settings import Settings
 
-    settings = Settings()
-    engine = connect(settings.database_url)
-    try:
-        at = migrate.current(settings.database_url)
-        if at != migrate.head():
-            _refuse(f"the database is at {at or 'none'}, takes {migrate.head()}: run `robxfer migrate`", WRONG)
-        yield engine
-    except OperationalError as error:
-        _refuse(f"could not reach the database: {error.orig}", UNREACHABLE)
-    except (Unknown, Conflict, ValueError) as error:
-        _refuse(str(error), WRONG)
-    finally:
-        engine.dispose()
-
-
-def _noted(engine: "Engine", action: str, subject: str, project: str | None = None) -> Any:
-    from robxfer_core.ledger import audit
-
-    return audit.by_operator(engine, action, subject, project)
+    with open_ledger(Settings()) as engine:
+        try:
+            yield engine
+        except ValueError as error:
+            fail(str(error), WRONG)
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if found is None:
-        _refuse(f"--expires is {text!r}; takes a number and m, h or d: 30d", WRONG)
-    return float(found[1]) * SECONDS[found[2]]
+    """Reads a length of time: "30d" -> 2592000.0."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if match is None:
+        fail(f"--expires is {text!r}; takes a number and m, h or d: 30d", WRONG)
+    return float(match[1]) * SECONDS[match[2]]
 
 
-def _refuse(message: str, status: int) -> NoReturn:
-    errors.print(message, style="red")
-    sys.exit(status)
-
-
-def _quota(name: str, quota: int | None) -> str:
+def _with_quota(name: str, quota: int | None) -> str:
     return f"{name} (quota {'none' if quota is None else quota})"
 
 
-def _when(seconds: float | None) -> str:
+def _time(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, soft_wrap=True)

@@ -1,28 +1,52 @@
-"""What an operator starts by the settings of the environment (ROBXFER_*): the API, workers, migrations, the bucket."""
+"""Commands that run the service or prepare what it needs: up, worker, api, migrate, make-bucket."""
 
-import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .options import FAILED, UNREACHABLE, WRONG, console, errors
+from . import stack
+from .ledger import database_errors, open_store
+from .options import DEFAULT_DATA_DIR, DataDir
+from .output import FAILED, UNREACHABLE, WRONG, console, fail
 
 app = typer.Typer()
+ACCESS = {
+    "open": "It is open to this machine alone: it listens on a loopback address and checks the Host header.",
+    "tokens": "It takes tokens: `robxfer token create` makes them.",
+}
 
 
 @app.command()
-def worker(check: Annotated[bool, typer.Option(help="only ask whether this host's worker lives")] = False) -> None:
+def up(
+    port: Annotated[int, typer.Option(help="Port of the API; 0 is a free one.")] = 8000,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Run the embedded stack (API, worker and web page) until interrupted."""
+
+    def announce(answer: dict[str, Any]) -> None:
+        if "url" not in answer:
+            fail(answer["error"], WRONG)
+        console.print(f"robxfer listens on {answer['url']} (data in {data_dir.absolute()})")
+        console.print(ACCESS[answer["access"]], soft_wrap=True)
+
+    stack.host(data_dir.absolute(), worker=True, port=port, announce=announce)
+
+
+@app.command()
+def worker(
+    check: Annotated[bool, typer.Option(help="Only say by the exit status whether this host's worker lives.")] = False,
+) -> None:
     """Run a worker by the settings of the environment (ROBXFER_*)."""
     from robxfer_core.settings import Settings
     from robxfer_worker.folders import marked
 
     settings = Settings()
-    if check:  # often asked: without what working takes to import
+    if check:  # asked often: it does not import what a worker needs
         assert settings.work_dir is not None
         raise typer.Exit(0 if marked(settings.work_dir) else FAILED)
-    from robxfer_worker.worker import main as work
+    from robxfer_worker.worker import main as run_worker
 
-    raise typer.Exit(work(settings))
+    raise typer.Exit(run_worker(settings))
 
 
 @app.command()
@@ -37,21 +61,12 @@ def api() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database of the settings (ROBXFER_DATABASE_URL) to the newest schema."""
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
-
     from robxfer_core.ledger.migrate import upgrade
     from robxfer_core.settings import Settings
 
-    try:
-        upgrade(Settings().database_url)
-    except (ArgumentError, NoSuchModuleError) as error:
-        errors.print(
-            f"ROBXFER_DATABASE_URL: {error}; takes sqlite:///FILE or postgresql+psycopg://...", highlight=False
-        )
-        sys.exit(WRONG)
-    except OperationalError as error:
-        errors.print(f"could not reach the database: {error.orig}", style="red", highlight=False)
-        sys.exit(UNREACHABLE)
+    settings = Settings()
+    with database_errors():
+        upgrade(settings.database_url)
 
 
 @app.command("make-bucket")
@@ -61,20 +76,15 @@ def make_bucket() -> None:
     from urllib3.exceptions import HTTPError
 
     from robxfer_core.settings import Settings
-    from robxfer_core.storage import S3Store, open_store
+    from robxfer_core.storage import S3Store
 
     settings = Settings()
-    try:
-        store = open_store(settings.store_url, settings)
-    except ValueError as error:
-        errors.print(f"ROBXFER_STORE_URL: {error}", style="red", highlight=False)
-        sys.exit(WRONG)
+    store = open_store(settings)
     if not isinstance(store, S3Store):
-        errors.print(f"ROBXFER_STORE_URL is {settings.store_url}, which needs no bucket", highlight=False)
+        console.print(f"ROBXFER_STORE_URL is {settings.store_url}, which needs no bucket")
         return
     try:
         made = store.make_bucket()
     except (S3Error, HTTPError) as error:
-        errors.print(f"could not make the bucket {store.bucket}: {error}", style="red", highlight=False)
-        sys.exit(UNREACHABLE)
-    console.print(f"the bucket {store.bucket} is {'made' if made else 'there'}", highlight=False)
+        fail(f"could not make the bucket {store.bucket}: {error}", UNREACHABLE)
+    console.print(f"the bucket {store.bucket} is {'made' if made else 'there'}")

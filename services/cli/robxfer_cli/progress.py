@@ -1,4 +1,4 @@
-"""Following an experiment: a bar for all its jobs, one for each job that runs, and a line for each that fails."""
+"""Follows an experiment: a bar for all its jobs, one for each job that runs, and a line for each job that fails."""
 
 from collections import Counter
 
@@ -8,32 +8,33 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from robxfer_core.client import Client
-from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
+from robxfer_core.spec.wire.experiments import EXPERIMENT_ENDS, ExperimentView, NodeView
 from robxfer_core.spec.wire.jobs import EventView
-
-ENDED = frozenset({"done", "failed", "cancelled"})
 
 
 def follow(client: Client, experiment_id: str, console: Console) -> ExperimentView:
-    """Show an experiment's events until it has ended; returns it as it then is."""
-    view = client.get(experiment_id)
-    board = _Board(view, console)
-    with board.progress:
+    """Shows an experiment's events until it has ended.
+
+    Returns:
+        The experiment as it ended.
+    """
+    display = ProgressDisplay(client.get(experiment_id), console)
+    with display.progress:
         for event in client.events(experiment_id):
-            board.take(event)
+            display.update(event)
     return client.get(experiment_id)
 
 
-class _Board:
-    """The bars. On a terminal they move in place; elsewhere, a line is printed for each job that ends."""
+class ProgressDisplay:
+    """The bars. On a terminal they move in place; elsewhere a line is printed for each job that ends."""
 
     def __init__(self, view: ExperimentView, console: Console) -> None:
-        self.console = console
-        self.names: dict[str, NodeView] = {}
+        self._console = console
+        self._nodes: dict[str, NodeView] = {}  # the first node of each job, by job id
         for node in view.nodes:
-            self.names.setdefault(node.job_id, node)
-        self.states = {job: str(node.state) for job, node in self.names.items()}
-        self.bars: dict[str, TaskID] = {}
+            self._nodes.setdefault(node.job_id, node)
+        self._states = {job_id: str(node.state) for job_id, node in self._nodes.items()}
+        self._bars: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description}", table_column=None),
             BarColumn(bar_width=28),
@@ -43,48 +44,47 @@ class _Board:
             console=console,
             transient=False,
         )
-        ended = sum(state in ENDED for state in self.states.values())
-        self.all = self.progress.add_task(
-            f"[bold]{view.name}[/bold]", total=len(self.names), completed=ended, unit="jobs"
+        ended = sum(state in EXPERIMENT_ENDS for state in self._states.values())
+        self._total = self.progress.add_task(
+            f"[bold]{escape(view.name)}[/bold]", total=len(self._nodes), completed=ended, unit="jobs"
         )
 
-    def take(self, event: EventView) -> None:
-        job = event.job_id
-        if job is None or job not in self.names:
+    def update(self, event: EventView) -> None:
+        """Shows an event; those of other jobs are ignored."""
+        job_id = event.job_id
+        if job_id is None or job_id not in self._nodes:
             return
         if event.type == "state" and "state" in event.data:
-            self._state(job, str(event.data["state"]), event)
-        elif event.type == "progress" and self.states[job] == "running":
-            bar = self._bar(job)
+            self._update_state(job_id, str(event.data["state"]), event)
+        elif event.type == "progress" and self._states[job_id] == "running":
             done, total = float(event.data.get("done", 0)), float(event.data.get("total", 0))
-            self.progress.update(
-                bar, completed=int(done), total=int(total) or None, unit=str(event.data.get("unit", ""))
-            )
+            unit = str(event.data.get("unit", ""))
+            self.progress.update(self._bar(job_id), completed=int(done), total=int(total) or None, unit=unit)
         elif event.type == "log":
-            self._say(self.names[job].name, "dim", str(event.data.get("line", "")))
+            self._print(self._nodes[job_id].name, "dim", str(event.data.get("line", "")))
 
-    def _state(self, job: str, state: str, event: EventView) -> None:
-        before, self.states[job] = self.states[job], state
-        name = self.names[job].name
+    def _update_state(self, job_id: str, state: str, event: EventView) -> None:
+        before, self._states[job_id] = self._states[job_id], state
+        name = self._nodes[job_id].name
         if state == "running":
-            self._bar(job)
+            self._bar(job_id)
             return
-        if job in self.bars:
-            self.progress.remove_task(self.bars.pop(job))
+        if job_id in self._bars:
+            self.progress.remove_task(self._bars.pop(job_id))
         error = event.data.get("error")
         if error:
-            told = error.get("message", "") if isinstance(error, dict) else error
-            self._say(f"{name}: {event.data.get('outcome', state)}", "red", str(told))
-        if state in ENDED and before != state and not self.console.is_terminal:
-            self.console.print(f"{name}: {state}", highlight=False)
-        counts = Counter(self.states.values())
-        self.progress.update(self.all, completed=sum(counts[state] for state in ENDED))
+            message = error.get("message", "") if isinstance(error, dict) else error
+            self._print(f"{name}: {event.data.get('outcome', state)}", "red", str(message))
+        if state in EXPERIMENT_ENDS and before != state and not self._console.is_terminal:
+            self._console.print(f"{name}: {state}", highlight=False)
+        counts = Counter(self._states.values())
+        self.progress.update(self._total, completed=sum(counts[state] for state in EXPERIMENT_ENDS))
 
-    def _bar(self, job: str) -> TaskID:
-        if job not in self.bars:
-            node = self.names[job]
-            self.bars[job] = self.progress.add_task(f"  {escape(node.name)}", total=None, unit=node.kind)
-        return self.bars[job]
+    def _bar(self, job_id: str) -> TaskID:
+        if job_id not in self._bars:
+            node = self._nodes[job_id]
+            self._bars[job_id] = self.progress.add_task(f"  {escape(node.name)}", total=None, unit=node.kind)
+        return self._bars[job_id]
 
-    def _say(self, who: str, style: str, line: str) -> None:
-        self.console.print(Text.assemble((f"{who}:", style), " ", line), highlight=False)
+    def _print(self, name: str, style: str, line: str) -> None:
+        self._console.print(Text.assemble((f"{name}:", style), " ", line), highlight=False)

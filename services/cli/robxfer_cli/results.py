@@ -1,4 +1,4 @@
-"""What `robxfer run` ends with: the files that its experiment is for, and what they say, in short."""
+"""What `robxfer run` ends with: it downloads the results of an experiment and prints a short summary of them."""
 
 import json
 import re
@@ -17,60 +17,72 @@ from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
 
 from . import tables
 
-FEW = 6
-"""Numbers of one kind in a result that are shown, at the most; the file has all."""
+MAX_GROUP = 6
+"""A group of named numbers in a result is printed if it has at most this many."""
 
 
 def download(client: Client, ended: ExperimentView, out: Path) -> dict[str, list[Path]]:
-    """Fetches what nodes left that no other takes. Returns the files by node.
+    """Downloads the artifacts of the nodes whose result no other node of the experiment uses.
 
-    They lie in `out` where there is one such node, else in a folder of each node's name there.
+    Args:
+        client: Client of the service.
+        ended: An experiment that is done.
+        out: Folder for the files. Where there are several such nodes, each gets a folder of its name there.
+
+    Returns:
+        Paths of the files by the node's name.
     """
-    wanted = {node.name: node.artifact_id for node in ended.nodes if node.artifact_id and _comes_out(node)}
+    artifacts = {node.name: node.artifact_id for node in ended.nodes if node.artifact_id and _is_final(node)}
     return {
-        name: list(client.download(artifact, out if len(wanted) == 1 else out / _folder(name)))
-        for name, artifact in wanted.items()
+        name: list(client.download(artifact, out if len(artifacts) == 1 else out / _folder(name)))
+        for name, artifact in artifacts.items()
     }
 
 
-def _comes_out(node: NodeView) -> bool:
-    # An older service does not say what is taken.
+def _is_final(node: NodeView) -> bool:
+    # A service older than the field does not send it.
     return not node.taken if node.taken is not None else leaves_report(node.kind)
 
 
-def tell(found: Mapping[str, list[Path]], console: Console) -> None:
-    """What has a table or verdicts, by them; of other results, a line of their numbers."""
+def summarise(downloads: Mapping[str, list[Path]], console: Console) -> None:
+    """Prints reports and tables whole, and the numbers of other results on a line each.
+
+    Args:
+        downloads: Paths of downloaded files by the node's name.
+        console: Where to print.
+    """
     lines = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, files in found.items():
+    for name, files in downloads.items():
         paths = {file.name: file for file in files}
-        told = next((_read(paths[each]) for each in ("report.json", "result.json") if each in paths), {})
+        result = next((_read(paths[file]) for file in ("report.json", "result.json") if file in paths), {})
         if "report.json" in paths:
-            tables.report(told, console)
-        elif "table" in told:
-            tables.report(told | {"title": f"{name}: {told.get('title', '')}"}, console)
+            tables.print_report(result, console)
+        elif "table" in result:
+            tables.print_report(result | {"title": f"{name}: {result.get('title', '')}"}, console)
         else:
-            lines.add_row(Text(name), Text("  ".join(numbers(told))))
+            lines.add_row(Text(name), Text("  ".join(numbers(result))))
     if lines.rows:
         console.print(lines)
 
 
-def numbers(told: Mapping[str, Any]) -> Iterator[str]:
-    """Its numbers, and those of what has a few of them by name; not what describes its inputs, which is deeper.
+def numbers(result: Mapping[str, Any]) -> Iterator[str]:
+    """Formats the numbers of a result: those at its top level, and small groups of named numbers.
 
-    Of learning curves, where the first of them ends: test accuracy, and after how many epochs.
+    Deeper values describe the job's inputs and are left out. Of learning curves, the end of the first is given: test
+    accuracy and the number of epochs.
     """
-    for curve in told.get("curves", [])[:1]:
+    for curve in result.get("curves", [])[:1]:
         yield f"test {curve['test'][-1]:.4g} after {len(curve['test'])} epochs"
-    for key, value in told.items():
+    for key, value in result.items():
         if _is_number(value):
             yield f"{key} {value:.4g}"
-        elif isinstance(value, dict) and 0 < len(value) <= FEW and all(map(_is_number, value.values())):
-            named = sorted(value.items(), key=lambda item: float(item[0]) if _by_number(value) else 0)
-            yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in named)})"
+        elif isinstance(value, dict) and 0 < len(value) <= MAX_GROUP and all(map(_is_number, value.values())):
+            group = sorted(value.items(), key=lambda item: float(item[0]) if _has_numeric_keys(value) else 0)
+            yield f"{key} ({', '.join(f'{name}: {number:.4g}' for name, number in group)})"
 
 
-def _by_number(named: Mapping[str, Any]) -> bool:
-    return all(re.fullmatch(r"\d+(\.\d+)?", name) for name in named)
+def _has_numeric_keys(group: Mapping[str, Any]) -> bool:
+    return all(re.fullmatch(r"\d+(\.\d+)?", name) for name in group)
 
 
 def _is_number(value: Any) -> bool:
@@ -78,9 +90,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _folder(name: str) -> str:
-    """A node's name as a folder's: what files cannot be called is escaped, and no name leads elsewhere."""
-    plain = quote(name, safe="[],=+ ")
-    return plain if not plain.startswith(".") else "%2E" + plain[1:]
+    """A node's name as a folder name: characters that file systems refuse are escaped, and it stays in its parent."""
+    escaped = quote(name, safe="[],=+ ")
+    return escaped if not escaped.startswith(".") else "%2E" + escaped[1:]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables: what commands print for people."""
+"""Tables of reports, experiments, jobs and plans, as commands print them without --json."""
 
 import time
 from collections import Counter
@@ -15,8 +15,10 @@ from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView
 from robxfer_core.spec.wire.jobs import JobView
 from robxfer_core.spec.wire.plan import PlanView
 
-FAILURES = 5  # failed jobs of which the error is shown
-MANY = 4  # folders; of more, files are not shown one by one
+MAX_FAILURES = 5
+"""Errors of at most so many failed jobs are shown."""
+MAX_FOLDERS = 4
+"""Files in more folders than this are not listed one by one."""
 
 COLOURS = {
     "done": "green", "running": "cyan", "ready": "cyan", "waiting": "dim", "failed": "red", "cancelled": "yellow",
@@ -25,18 +27,23 @@ COLOURS = {
 }  # fmt: skip
 
 
-def report(report: dict[str, Any], console: Console) -> None:
-    """What a study ends with: its verdicts, or a table of its own, and its headline."""
+def print_report(report: dict[str, Any], console: Console) -> None:
+    """Prints the result of a study: its verdicts or its table, then its headline.
+
+    Args:
+        report: Contents of report.json, or of a result.json that has a table.
+        console: Where to print.
+    """
     if "verdicts" in report:
-        _verdicts(report, console)
+        _print_verdicts(report, console)
     if "table" in report:
-        _table(report, console)
-    told = str(report.get("headline", {}).get("text", ""))
-    if told:
-        console.print(told[:1].upper() + told[1:] + ".", markup=False, highlight=False)
+        _print_table(report, console)
+    headline = str(report.get("headline", {}).get("text", ""))
+    if headline:
+        console.print(headline[:1].upper() + headline[1:] + ".")
 
 
-def _table(report: dict[str, Any], console: Console) -> None:
+def _print_table(report: dict[str, Any], console: Console) -> None:
     table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
     for column in report["table"]["columns"]:
         table.add_column(str(column), overflow="fold")
@@ -45,8 +52,7 @@ def _table(report: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _verdicts(report: dict[str, Any], console: Console) -> None:
-    """Does robustness help, target by target."""
+def _print_verdicts(report: dict[str, Any], console: Console) -> None:
     table = Table(title=str(report.get("title", "")), title_justify="left", expand=False)
     for column in ("target", "variant", "robustness", "at eps", "points", "interval"):
         table.add_column(column, justify="right" if column in ("at eps", "points", "interval") else "left")
@@ -54,7 +60,7 @@ def _verdicts(report: dict[str, Any], console: Console) -> None:
         table.add_row(
             str(row["target"]),
             str(row["variant"]) + (" (control)" if row.get("control") else ""),
-            coloured(str(row["verdict"])),
+            _coloured(str(row["verdict"])),
             _number(row.get("level"), "g"),
             _points(row.get("difference")),
             "" if row.get("low") is None else f"{_points(row['low'])} to {_points(row['high'])}",
@@ -65,33 +71,34 @@ def _verdicts(report: dict[str, Any], console: Console) -> None:
         if row["verdict"] == "unusable":
             reasons.setdefault(str(row["reason"]), []).append(f"{row['target']}, {row['variant']}")
     for reason, panels in reasons.items():
-        console.print(f"unusable ({'; '.join(panels)}): {reason}", markup=False, highlight=False)
+        console.print(f"unusable ({'; '.join(panels)}): {reason}")
 
 
-def written(files: list[Path], console: Console) -> None:
-    """The paths of what was written; where they lie in many folders, the folders."""
-    folders = Counter(file.parent for file in files)
-    many = len(folders) > MANY
-    lines = [f"{folder} ({count} files)" for folder, count in folders.items()] if many else map(str, files)
+def print_paths(files: list[Path], console: Console) -> None:
+    """Prints the paths of downloaded files, or their folders where they lie in more than MAX_FOLDERS."""
+    counts = Counter(file.parent for file in files)
+    by_folder = [f"{folder} ({count} files)" for folder, count in counts.items()]
+    lines = by_folder if len(counts) > MAX_FOLDERS else map(str, files)
     for line in sorted(lines):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
-def experiments(page: Page[ExperimentRow], console: Console) -> None:
+def print_experiments(page: Page[ExperimentRow], console: Console) -> None:
+    """Prints a page of experiments, and the option that gives the next page."""
     table = Table()
     for column in ("id", "name", "state", "jobs", "created"):
         table.add_column(column)
     for row in page.items:
         counts = ", ".join(f"{n} {state}" for state, n in sorted(row.jobs.items()) if n)
-        table.add_row(row.id, row.name, coloured(row.state), counts, _when(row.created_at))
+        table.add_row(row.id, row.name, _coloured(row.state), counts, _time(row.created_at))
     console.print(table)
     if page.next:
-        console.print(f"more: --cursor {page.next}", highlight=False)
+        console.print(f"more: --cursor {page.next}")
 
 
-def experiment(view: ExperimentView, console: Console) -> None:
-    """One experiment: its jobs, a line for each job of the spec."""
-    console.print(Text.assemble((view.name, "bold"), "  ", view.id, "  ", coloured(view.state)))
+def print_experiment(view: ExperimentView, console: Console) -> None:
+    """Prints an experiment: its state, and how many nodes of each job of the spec are in which state."""
+    console.print(Text.assemble((view.name, "bold"), "  ", view.id, "  ", _coloured(view.state)))
     groups: dict[str, dict[str, int]] = {}
     for node in view.nodes:
         counts = groups.setdefault(f"{node.group}|{node.kind}", {})
@@ -101,25 +108,31 @@ def experiment(view: ExperimentView, console: Console) -> None:
         table.add_column(column, justify="right" if column == "nodes" else "left")
     for group, counts in groups.items():
         name, kind = group.split("|")
-        states = Text(", ").join(Text(f"{n} ") + coloured(state) for state, n in counts.items())
+        states = Text(", ").join(Text(f"{n} ") + _coloured(state) for state, n in counts.items())
         table.add_row(name, kind, str(sum(counts.values())), states)
     console.print(table)
 
 
-def failures(jobs: dict[str, JobView], count: int, console: Console) -> None:
-    """Why jobs failed, by the name of their node; `count`: how many did in all."""
+def print_failures(jobs: dict[str, JobView], count: int, console: Console) -> None:
+    """Prints why jobs failed.
+
+    Args:
+        jobs: Failed jobs by the name of their node.
+        count: How many jobs failed in all.
+        console: Where to print.
+    """
     for name, job in jobs.items():
-        told = (job.error or {}).get("message") or "no reason was given"
-        console.print(Text.assemble((f"{name}: {job.outcome}:", "red"), f" {told}"), highlight=False, soft_wrap=True)
+        message = (job.error or {}).get("message") or "no reason was given"
+        console.print(Text.assemble((f"{name}: {job.outcome}:", "red"), f" {message}"), soft_wrap=True)
         for line in (job.error or {}).get("output", []):
-            console.print(f"  {line}", style="dim", highlight=False, soft_wrap=True)
+            console.print(f"  {line}", style="dim", soft_wrap=True)
     if count > len(jobs):
-        console.print(f"and {count - len(jobs)} more that failed", highlight=False)
+        console.print(f"and {count - len(jobs)} more that failed")
 
 
-def plan(view: PlanView, console: Console) -> None:
-    """The graph of a plan by jobs of the spec, what is done already, the detectable effect and the cost."""
-    console.print(f"{view.name}: {sum(group.nodes for group in view.groups)} nodes", style="bold", highlight=False)
+def print_plan(view: PlanView, console: Console) -> None:
+    """Prints a plan: its jobs, how many are done already, the detectable effect and the cost."""
+    console.print(f"{view.name}: {sum(group.nodes for group in view.groups)} nodes", style="bold")
     rows = [("job", "kind", "nodes", "done", "GFLOP", "takes")]
     for group in view.groups:
         study = group.name.partition(".")[0] + "."
@@ -128,39 +141,37 @@ def plan(view: PlanView, console: Console) -> None:
         counts = (str(group.nodes), f"{group.done}/{group.jobs}", f"{group.flops / 1e9:,.1f}")
         rows.append((group.name, group.kind, *counts, takes))
     for line in _columns(rows, right=(2, 3, 4)):
-        # As wide as it is: a terminal wraps or scrolls, and a file keeps every name whole.
-        console.print(line, highlight=False, soft_wrap=True)
-    for report, found in (view.detectable_effect or {}).items():
-        effect = found.get("effect")
-        told = "none: one seed gives no interval" if effect is None else f"{100 * effect:.1f} points"
-        console.print(
-            f"detectable effect of {report}: {told} ({found.get('basis', '')})", highlight=False, soft_wrap=True
-        )
+        console.print(line, soft_wrap=True)  # lines are not cut, so that a file keeps every name whole
+    for report, design in (view.detectable_effect or {}).items():
+        effect = design.get("effect")
+        points = "none: one seed gives no interval" if effect is None else f"{100 * effect:.1f} points"
+        console.print(f"detectable effect of {report}: {points} ({design.get('basis', '')})", soft_wrap=True)
     cost = view.cost
-    seconds = f"{span(cost.wall_seconds)} on {cost.slots} slots ({span(cost.seconds)} of one slot)"
-    console.print(f"cost: {cost.flops / 1e12:,.2f} TFLOP, about {seconds}", highlight=False)
+    seconds = f"{duration(cost.wall_seconds)} on {cost.slots} slots ({duration(cost.seconds)} of one slot)"
+    console.print(f"cost: {cost.flops / 1e12:,.2f} TFLOP, about {seconds}")
     gpus = f"{cost.gpu_seconds / 3600:,.1f} GPU hours, " if cost.gpu_seconds else ""
-    console.print(f"needs: {gpus}{decimal(round(cost.bytes))} in the store", highlight=False)
-    console.print(f"basis: {cost.basis}", highlight=False, soft_wrap=True)
+    console.print(f"needs: {gpus}{decimal(round(cost.bytes))} in the store")
+    console.print(f"basis: {cost.basis}", soft_wrap=True)
 
 
 def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...]) -> list[str]:
+    """Aligns the cells of all rows; `right` are the positions of columns that are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if at in right else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
 
 
-def coloured(word: str) -> Text:
+def _coloured(word: str) -> Text:
     return Text(word, COLOURS.get(word, ""))
 
 
-def span(seconds: float | None) -> str:
-    """Seconds as people say them."""
+def duration(seconds: float | None) -> str:
+    """Formats seconds in the unit that suits them: "90 s", "15 min", "2.5 h"."""
     if seconds is None:
         return "an unknown time"
     if seconds < 120:
@@ -176,5 +187,5 @@ def _number(value: Any, form: str) -> str:
     return "" if value is None else format(float(value), form)
 
 
-def _when(seconds: float) -> str:
+def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

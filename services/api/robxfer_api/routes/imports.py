@@ -14,13 +14,12 @@ from robxfer_api.errors import wrong_query
 from robxfer_api.rate_limit import LARGE
 from robxfer_api.uploads import MEDIA, PROBLEMS, Expected, receive
 from robxfer_api.views import experiment_view
-from robxfer_core.jobs.base import Queue, SetName
 from robxfer_core.ledger import experiments
 from robxfer_core.planning.experiment import Experiment
 from robxfer_core.planning.plan import Plan, make_plan
 from robxfer_core.spec.archs import LAYOUTS
 from robxfer_core.spec.datasets import DatasetInfo
-from robxfer_core.spec.fields import ArchName, Seed
+from robxfer_core.spec.fields import ArchName, Queue, Seed, SetName
 from robxfer_core.spec.wire.experiments import Uploaded
 
 UNKNOWN = "0" * 64  # in place of the sha256 that is known once all has come
