@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from robxfer_core.spec.fields import ArchName, MomentsName, Norm, Queue, Seed, SetName
-
-from .experiments import ExperimentState
+from robxfer_core.spec.states import ExperimentState
 
 PLAIN = r"^[^\x00]*$"
 """Text that every database takes: without the character NUL."""
@@ -94,6 +93,13 @@ class MetricQuery(RowsQuery):
 
     name: Text | None = None
     """Only the metric of this name."""
+
+
+class EventQuery(Query):
+    """Where an event stream starts."""
+
+    after: int = Field(default=0, ge=0, le=2**53)
+    """Only events after this id, such as an experiment's `last_event_id`."""
 
 
 class ReportQuery(Query):

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: the caller of a request, and what its route demands of the caller."""
+"""Authentication and authorisation: who sends a request, and which scope a route requires."""
 
 import base64
 import binascii
@@ -12,33 +12,37 @@ from robxfer_core.ledger import tokens
 from robxfer_core.ledger.tables import SCOPES
 from robxfer_core.settings import Settings
 
-from .errors import Refused
+from .errors import HTTPProblem
 
 Scope = Literal["read", "submit", "admin"]
-REALM = 'realm="robxfer"'
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose request it is: a token's, or anyone's where none is asked for."""
+    """Who sends a request."""
 
     project: str
     name: str | None
-    """The token's."""
+    """Name of the token; none in open mode."""
     token_id: str | None
     scope: str
 
 
 ANYONE = Caller(project="default", name=None, token_id=None, scope="admin")
+"""Every caller in open mode."""
 
 
-def key_of(caller: Caller | None, address: str) -> str:
-    """By what a caller's requests are counted: the token, or where there is none, the address."""
-    return caller.token_id if caller and caller.token_id else address
+def authenticate(settings: Settings, engine: Engine, authorization: str) -> Caller | None:
+    """Finds the caller of a request.
 
+    Args:
+        settings: In open mode everyone is a caller.
+        engine: The ledger's engine.
+        authorization: The header Authorization; empty where there is none.
 
-def caller_of(settings: Settings, engine: Engine, authorization: str) -> Caller | None:
-    """Who asks, by the header Authorization; none where a token is asked for and this is none that holds."""
+    Returns:
+        The caller; None where a token is required and this one is unknown, expired or revoked.
+    """
     if settings.access == "open":
         return ANYONE
     token = tokens.find(engine, _secret(authorization))
@@ -46,31 +50,45 @@ def caller_of(settings: Settings, engine: Engine, authorization: str) -> Caller 
 
 
 def _secret(authorization: str) -> str:
-    """The token in the header: `Bearer TOKEN`, or as a browser's password, which it asks its reader for."""
-    scheme, _, given = authorization.partition(" ")
+    """The token in the header: a bearer token, or the password of basic authentication, which browsers ask for."""
+    scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() == "bearer":
-        return given.strip()
+        return credentials.strip()
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(given.strip(), validate=True).decode("ascii").partition(":")[2]
+            return base64.b64decode(credentials.strip(), validate=True).decode("ascii").partition(":")[2]
         except (binascii.Error, ValueError):
             return ""
     return ""
 
 
-class Needs:
-    """The dependency of a route that asks for a scope."""
+def rate_limit_key(caller: Caller | None, address: str) -> str:
+    """What a caller's requests are counted by: the token, or where there is none, the address."""
+    return caller.token_id if caller and caller.token_id else address
+
+
+class RequireScope:
+    """A dependency of routes: refuses callers whose token lacks the scope.
+
+    Args:
+        scope: The scope that the route requires. A scope includes those before it: read, submit, admin.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
     def __call__(self, request: Request) -> Caller:
+        """Returns the caller, which the middleware has found.
+
+        Raises:
+            HTTPProblem: 403, the caller's scope is smaller.
+        """
         caller: Caller = request.state.caller
         if SCOPES.index(caller.scope) < SCOPES.index(self.scope):
-            raise Refused(403, f"This takes a token of scope {self.scope}; {caller.name} has {caller.scope}.")
+            raise HTTPProblem(403, f"This takes a token of scope {self.scope}; {caller.name} has {caller.scope}.")
         return caller
 
 
-Reader = Annotated[Caller, Depends(Needs("read"))]
-Submitter = Annotated[Caller, Depends(Needs("submit"))]
-Admin = Annotated[Caller, Depends(Needs("admin"))]
+Reader = Annotated[Caller, Depends(RequireScope("read"))]
+Submitter = Annotated[Caller, Depends(RequireScope("submit"))]
+Admin = Annotated[Caller, Depends(RequireScope("admin"))]

@@ -1,105 +1,80 @@
-"""What routes are given: the settings, the ledger's engine, the store, the event fan."""
+"""What all requests of one app share."""
 
 import logging
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Self
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from robxfer_core import messaging
 from robxfer_core.ledger.counts import Tally
-from robxfer_core.planning.experiment import Experiment, read_spec
+from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
-from robxfer_core.storage import Store
+from robxfer_core.storage import Store, open_store
 
-from .errors import Refused
-from .events import Fan
-from .rate_limit import AtOnce
-from .readiness import Needs
+from .events import EventBroadcaster
+from .rate_limit import ConcurrencyLimiter
+from .readiness import ReadinessChecks, service_checks
 
-AT_ONCE = 16  # uploads that one process takes at the same time: each holds a thread
-UPLOADS, STREAMS = 4, 200  # of one caller
+MAX_UPLOADS = 16
+"""Uploads that one process receives at the same time: each occupies a thread."""
+MAX_UPLOADS_PER_CALLER, MAX_STREAMS_PER_CALLER = 4, 200
+
 log = logging.getLogger(__name__)
-MEDIA: dict[str, Literal["json", "yaml"]] = {
-    "application/json": "json",
-    "application/yaml": "yaml",
-    "application/x-yaml": "yaml",
-    "text/yaml": "yaml",
-}
 
 
 @dataclass(frozen=True)
-class Context:
-    """What one app is made of."""
+class ApiContext:
+    """What the routes of one app work with."""
 
     settings: Settings
     engine: Engine
     store: Store
-    fan: Fan
-    ringer: Executor
-    tally: Tally = field(default_factory=Tally)
-    needs: Needs = field(default_factory=Needs)
-    uploading: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(AT_ONCE))
-    """Uploads that arrive at the moment."""
-    uploads: AtOnce = field(default_factory=lambda: AtOnce(UPLOADS, "uploads"))
-    streams: AtOnce = field(default_factory=lambda: AtOnce(STREAMS, "event streams"))
+    broadcaster: EventBroadcaster
+    notifications: Executor
+    """Sends notifications to workers, outside the request's time."""
+    tally: Tally
+    readiness: ReadinessChecks
+    upload_threads: CapacityLimiter
+    uploads: ConcurrencyLimiter
+    streams: ConcurrencyLimiter
 
-    def ring(self, queues: list[str]) -> None:
-        """Rings the bell, best effort and not in the request's time: the sweep finds what it does not reach."""
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Connects to what the settings name. Nothing is migrated."""
+        engine = connect(settings.database_url)
+        store = open_store(settings.store_url, settings)
+        return cls(
+            settings=settings,
+            engine=engine,
+            store=store,
+            broadcaster=EventBroadcaster(engine),
+            notifications=ThreadPoolExecutor(1, "notifications"),
+            tally=Tally(),
+            readiness=service_checks(settings, engine, store),
+            upload_threads=CapacityLimiter(MAX_UPLOADS),
+            uploads=ConcurrencyLimiter(MAX_UPLOADS_PER_CALLER, "uploads"),
+            streams=ConcurrencyLimiter(MAX_STREAMS_PER_CALLER, "event streams"),
+        )
+
+    def notify_workers(self, queues: list[str]) -> None:
+        """Wakes workers of the queues, best effort: a worker that is not reached finds the jobs at its next sweep."""
         if queues:
-            self.ringer.submit(self._ring, queues)
+            self.notifications.submit(self._notify, queues)
 
-    def _ring(self, queues: list[str]) -> None:
+    def _notify(self, queues: list[str]) -> None:
         try:
             messaging.notify(self.settings, queues)
         except Exception:
-            log.exception("the bell could not be rung")
+            log.exception("workers could not be notified")
 
 
-def context(request: Request) -> Context:
+def _context(request: Request) -> ApiContext:
     return request.app.state.context
 
 
-Ctx = Annotated[Context, Depends(context)]
-
-
-PLAIN = r"^[^\x00]*$"
-Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str | None, Query(max_length=200, pattern=PLAIN)]
-Text = Annotated[str | None, Query(max_length=300, pattern=PLAIN)]
-Id = Annotated[str, Path(max_length=60, pattern=r"^[a-z]+_[0-9a-z]+$")]
-LastId = Annotated[int, Header(ge=0, le=2**53)]
-
-
-@dataclass(frozen=True)
-class SpecBody:
-    """A spec as it was posted."""
-
-    data: bytes
-    media: Literal["json", "yaml"]
-
-    def read(self) -> Experiment:
-        """Raises SpecError."""
-        return read_spec(self.data, self.media)
-
-
-async def spec_body(request: Request) -> SpecBody:
-    """The request's body, JSON or YAML."""
-    named = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if named not in MEDIA:
-        raise Refused(415, f"The header Content-Type is {named or 'missing'!r}; takes {', '.join(MEDIA)}.")
-    return SpecBody(await request.body(), MEDIA[named])
-
-
-Spec = Annotated[SpecBody, Depends(spec_body)]
-SPEC_OPENAPI = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media: {"schema": Experiment.model_json_schema()} for media in ("application/json", "application/yaml")
-        },
-    }
-}
+Ctx = Annotated[ApiContext, Depends(_context)]
+"""The context of the request's app, as a dependency of routes."""

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem+json that names the field, what it got and what it takes."""
+"""Errors as RFC 9457 problem+json, which name the field, the value that was sent and the values that are allowed."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -20,143 +20,152 @@ from robxfer_core.spec.errors import SpecError, place, show
 from robxfer_core.spec.wire.base import FieldError, ProblemView
 from robxfer_core.storage import Unavailable
 
+PROBLEM_JSON = "application/problem+json"
+BLANK = "about:blank"
 INVALID_SPEC = "urn:robxfer:problem:invalid-spec"
 INVALID_REQUEST = "urn:robxfer:problem:invalid-request"
-OTHER_BODY = "urn:robxfer:problem:idempotency-key-reused"
-DAMAGED = "urn:robxfer:problem:damaged-file"
-NOT_YET = "urn:robxfer:problem:not-there-yet"
+IDEMPOTENCY_KEY_REUSED = "urn:robxfer:problem:idempotency-key-reused"
+DAMAGED_FILE = "urn:robxfer:problem:damaged-file"
+NOT_READY = "urn:robxfer:problem:not-there-yet"
 CURSOR = "the `next` of another page"
-LARGEST = 2**63 - 1
+MAX_INTEGER = 2**63 - 1
 
 log = structlog.get_logger()
 
 
-class Refused(Exception):
-    """A request that is answered by a problem."""
+class HTTPProblem(Exception):
+    """An error response, to be raised in a route or a dependency.
+
+    Args:
+        status: HTTP status.
+        detail: What is wrong, for people.
+        type: URN that identifies the kind of problem for programs.
+        title: Short text for the type; by default the status's phrase.
+        headers: Headers of the response.
+        errors: Which parts of the request are wrong.
+    """
 
     def __init__(
         self,
         status: int,
         detail: str,
         *,
-        type: str = "about:blank",
+        type: str = BLANK,
         title: str | None = None,
         headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldError] = (),
     ) -> None:
         super().__init__(detail)
+        title = title or HTTPStatus(status).phrase
+        self.view = ProblemView(type=type, title=title, status=status, detail=detail, errors=list(errors))
         self.headers = headers
-        problem = _plain(status, detail, type)
-        self.problem = problem.model_copy(update={"title": title}) if title else problem
 
 
-def not_found(what: str, id: str) -> Refused:
-    return Refused(404, f"There is no {what} {show(id)}.")
+RETRY_SOON = {"Retry-After": "1"}
+# The text does not say that nothing was changed: a database that dies may have committed and not answered.
+NO_DATABASE = HTTPProblem(
+    503, "The database does not answer; ask again, a submission with its key.", headers=RETRY_SOON
+)
+NO_STORE = HTTPProblem(503, "The store does not answer; ask again.", headers=RETRY_SOON)
 
 
-def answer(problem: ProblemView, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    body = problem.model_dump(exclude={"errors"} if not problem.errors else None)
-    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+def not_found(what: str, id: str) -> HTTPProblem:
+    """Makes a 404 for a thing that the caller's project does not have."""
+    return HTTPProblem(404, f"There is no {what} {show(id)}.")
 
 
-def handle_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Answers everything that can go wrong in the app of these routes."""
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(SpecError, _spec)
-    app.add_exception_handler(Unknown, lambda request, error: answer(_plain(404, str(error))))
-    app.add_exception_handler(Conflict, lambda request, error: answer(_plain(409, str(error), OTHER_BODY)))
-    app.add_exception_handler(BadCursor, _bad_cursor)
-    app.add_exception_handler(RequestValidationError, _request)
-    app.add_exception_handler(HTTPException, lambda request, error: _http(request, error, routes))
-    for away in AWAY:
-        app.add_exception_handler(away, _database)
-    app.add_exception_handler(Unavailable, _store)
-    app.add_exception_handler(S3Error, _store_refuses)
-    app.add_exception_handler(Exception, _unforeseen)
+def invalid_parameter(source: str, name: str, value: str | None, takes: str) -> RequestValidationError:
+    """Makes a 422 for a parameter that only the route can check.
+
+    Args:
+        source: `query` or `header`.
+        name: Name of the parameter.
+        value: The value that was sent; None where there was none.
+        takes: What the parameter takes.
+    """
+    kind = "missing" if value is None else "value_error"
+    return RequestValidationError([{"type": kind, "loc": (source, name), "msg": takes, "input": value}])
 
 
-def _plain(status: int, detail: str, type: str = "about:blank") -> ProblemView:
-    return ProblemView(type=type, title=HTTPStatus(status).phrase, status=status, detail=detail)
+def cursor_integer(text: str, cursor: str) -> int:
+    """Reads an integer from a cursor.
 
+    Args:
+        text: The part of the cursor that holds the integer.
+        cursor: The whole cursor, for the message.
 
-SOON = {"Retry-After": "1"}
-# Not that nothing was changed: a database that dies may have done what it was asked, and only not said so.
-NO_DATABASE = Refused(503, "The database does not answer; ask again, a submission with its key.", headers=SOON)
-NO_STORE = Refused(503, "The store does not answer; ask again.", headers=SOON)
-
-
-def wrong_query(field: str, got: str | None, takes: str) -> RequestValidationError:
-    """For a query parameter that only the route can judge."""
-    kind = "missing" if got is None else "value_error"
-    return RequestValidationError([{"type": kind, "loc": ("query", field), "msg": takes, "input": got}])
-
-
-def whole(text: str, cursor: str) -> int:
-    """The whole number in a cursor, or in a part of it."""
-    number = text.removeprefix("-")
-    if not (number.isascii() and number.isdigit() and len(number) < 20 and abs(int(text)) <= LARGEST):
-        raise wrong_query("cursor", cursor, CURSOR)
+    Raises:
+        RequestValidationError: The text is not an integer that a database can hold.
+    """
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and abs(int(text)) <= MAX_INTEGER):
+        raise invalid_parameter("query", "cursor", cursor, CURSOR)
     return int(text)
 
 
-def wrong_header(field: str, got: str, takes: str) -> RequestValidationError:
-    """For a header that only the route can judge."""
-    return RequestValidationError([{"type": "value_error", "loc": ("header", field), "msg": takes, "input": got}])
+def problem_response(problem: HTTPProblem) -> JSONResponse:
+    """Renders a problem as application/problem+json."""
+    body = problem.view.model_dump(exclude={"errors"} if not problem.view.errors else None)
+    return JSONResponse(body, problem.view.status, problem.headers, media_type=PROBLEM_JSON)
+
+
+def add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Makes an app answer every error with a problem.
+
+    Args:
+        app: The app.
+        routes: All its routes, from which a 405 takes the allowed methods.
+    """
+
+    def handle_http(request: Request, error: Exception) -> JSONResponse:
+        return _http_error(request, error, routes)
+
+    app.add_exception_handler(HTTPProblem, lambda request, error: _http_problem(error))
+    app.add_exception_handler(SpecError, lambda request, error: _spec_error(error))
+    app.add_exception_handler(Unknown, lambda request, error: problem_response(HTTPProblem(404, str(error))))
+    app.add_exception_handler(Conflict, lambda request, error: _conflict(error))
+    app.add_exception_handler(BadCursor, _bad_cursor)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, handle_http)
+    for away in AWAY:
+        app.add_exception_handler(away, lambda request, error: _database_error(error))
+    app.add_exception_handler(Unavailable, lambda request, error: _store_error(error))
+    app.add_exception_handler(S3Error, lambda request, error: _s3_error(error))
+    app.add_exception_handler(Exception, lambda request, error: _internal_error())
+
+
+def _http_problem(error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPProblem)
+    return problem_response(error)
+
+
+def _conflict(error: Exception) -> JSONResponse:
+    return problem_response(HTTPProblem(409, str(error), type=IDEMPOTENCY_KEY_REUSED))
 
 
 def _bad_cursor(request: Request, error: Exception) -> JSONResponse:
-    return _request(request, wrong_query("cursor", request.query_params.get("cursor"), CURSOR))
+    cursor = request.query_params.get("cursor")
+    return _validation_error(request, invalid_parameter("query", "cursor", cursor, CURSOR))
 
 
-def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)
-    return answer(error.problem, error.headers)
-
-
-def _database(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, OperationalError) and isinstance(error.orig, sqlite3.Error) and "locked" not in str(error):
-        raise error  # a file is always there: what else is wrong is a mistake of ours
-    log.warning("the database does not answer", error=str(error).splitlines()[0])
-    return answer(NO_DATABASE.problem, NO_DATABASE.headers)
-
-
-def _store(request: Request, error: Exception) -> JSONResponse:
-    log.warning("the store does not answer", error=str(error))
-    return answer(NO_STORE.problem, NO_STORE.headers)
-
-
-def _store_refuses(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, S3Error)  # of keys or a bucket that are not right: nothing that who asks could mend
-    log.error("the store refuses", error=str(error))
-    return answer(_plain(503, f"The store cannot be used ({error.code}); ask again."), SOON)
-
-
-def _spec(request: Request, error: Exception) -> JSONResponse:
+def _spec_error(error: Exception) -> JSONResponse:
     assert isinstance(error, SpecError)
-    errors = [FieldError(**problem.as_dict()) for problem in error.problems]
-    return answer(
-        ProblemView(
-            type=INVALID_SPEC,
-            title="The spec cannot be taken",
-            status=422,
-            detail=str(error.problems[0]),
-            errors=errors,
-        )
-    )
+    fields = [FieldError(**problem.as_dict()) for problem in error.problems]
+    title, detail = "The spec cannot be taken", str(error.problems[0])
+    return problem_response(HTTPProblem(422, detail, type=INVALID_SPEC, title=title, errors=fields))
 
 
-def _request(request: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    if all(each["loc"][0] == "path" for each in error.errors()):
-        return answer(_plain(404, f"There is nothing at {request.url.path}."))
-    errors = [_field(each) for each in error.errors()]
-    detail = f"{errors[0].at}: got {errors[0].got}; takes {errors[0].takes}" if errors else ""
-    return answer(
-        ProblemView(type=INVALID_REQUEST, title="The request cannot be taken", status=422, detail=detail, errors=errors)
-    )
+    if all(item["loc"][0] == "path" for item in error.errors()):
+        return problem_response(HTTPProblem(404, f"There is nothing at {request.url.path}."))
+    fields = [_field_error(item) for item in error.errors()]
+    title, detail = "The request cannot be taken", f"{fields[0].at}: got {fields[0].got}; takes {fields[0].takes}"
+    return problem_response(HTTPProblem(422, detail, type=INVALID_REQUEST, title=title, errors=fields))
 
 
-def _field(error: Mapping[str, Any]) -> FieldError:
-    message = str(error["msg"])
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    message = str(error["msg"]).removeprefix("Value error, ")
     return FieldError(
         at=place(list(error["loc"])),
         got="nothing" if error["type"] == "missing" else show(error.get("input")),
@@ -164,17 +173,38 @@ def _field(error: Mapping[str, Any]) -> FieldError:
     )
 
 
-def _http(request: Request, error: Exception, routes: Sequence[BaseRoute]) -> JSONResponse:
+def _http_error(request: Request, error: Exception, routes: Sequence[BaseRoute]) -> JSONResponse:
+    """Handles errors of the framework: no route, a method that no route has, a body that cannot be read."""
     assert isinstance(error, HTTPException)
-    title = HTTPStatus(error.status_code).phrase
-    detail = error.detail if error.detail != title else f"{request.method} {request.url.path}"
+    phrase = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != phrase else f"{request.method} {request.url.path}"
     headers = error.headers
-    if error.status_code == 405:  # the router's own names the methods of the first route that has the path
-        here = [each for each in routes if isinstance(each, Route) and each.path_regex.match(request.url.path)]
-        headers = {"Allow": ", ".join(sorted({method for each in here for method in each.methods or ()}))}
-    return answer(ProblemView(title=title, status=error.status_code, detail=detail), headers)
+    if error.status_code == 405:  # the framework's header has the methods of the first route with this path only
+        matching = [route for route in routes if isinstance(route, Route) and route.path_regex.match(request.url.path)]
+        headers = {"Allow": ", ".join(sorted({method for route in matching for method in route.methods or ()}))}
+    return problem_response(HTTPProblem(error.status_code, detail, headers=headers))
 
 
-def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    # The traceback goes to the server's log; the answer tells nothing of what is inside.
-    return answer(ProblemView(title="Internal Server Error", status=500, detail="The server's log says more."))
+def _database_error(error: Exception) -> JSONResponse:
+    if isinstance(error, OperationalError) and isinstance(error.orig, sqlite3.Error) and "locked" not in str(error):
+        raise error  # SQLite is always there, so this is a fault of the service
+    log.warning("the database does not answer", error=str(error).splitlines()[0])
+    return problem_response(NO_DATABASE)
+
+
+def _store_error(error: Exception) -> JSONResponse:
+    log.warning("the store does not answer", error=str(error))
+    return problem_response(NO_STORE)
+
+
+def _s3_error(error: Exception) -> JSONResponse:
+    """Handles a refusal of the store, such as wrong keys or no bucket, which the caller cannot mend."""
+    assert isinstance(error, S3Error)
+    log.error("the store refuses", error=str(error))
+    detail = f"The store cannot be used ({error.code}); ask again."
+    return problem_response(HTTPProblem(503, detail, headers=RETRY_SOON))
+
+
+def _internal_error() -> JSONResponse:
+    # The traceback goes to the log; the response says nothing of what is inside.
+    return problem_response(HTTPProblem(500, "The server's log says more."))

@@ -1,8 +1,8 @@
-"""Event streams: one thread reads the ledger for all of them and hands each event to the queues of those who follow.
+"""Event streams: one thread reads the ledger for all streams and hands each event to its subscribers.
 
-A stream holds neither a thread nor a database connection while it waits. Its queue is bounded: a client that reads too
-slowly is let go once it has what is in its queue, and goes on from there by its Last-Event-ID. One whose token holds no
-more is let go with nothing: where it goes on, it is told why.
+A stream holds neither a thread nor a database connection while it waits. Its queue is bounded: a client that reads
+too slowly is disconnected after what is in its queue, and resumes by its Last-Event-ID. A client whose token has ended
+is disconnected at once; when it resumes, it gets 401.
 """
 
 import asyncio
@@ -25,176 +25,209 @@ from robxfer_core.spec.wire.jobs import EventView
 from .auth import Caller
 from .views import event_view
 
-PAGE = 500  # events read at a time
-DEPTH = 1000  # events that wait for one client before it is let go
+PAGE_SIZE = 500
+"""Events that are read at a time."""
+QUEUE_SIZE = 1000
+"""Events that may wait for one client before it is disconnected."""
 RECONNECT_MS = 1000
-TOKENS_S = 2.0  # between looks at whether the tokens of those who follow still hold
+TOKEN_CHECK_S = 2.0
+"""Seconds between checks of the subscribers' tokens."""
 
 log = logging.getLogger(__name__)
 
 
-class Follower:
-    """One client's place: an experiment, its jobs, and the events that wait for the client."""
+class Subscriber:
+    """One client of an experiment's stream, and the events that wait for it.
 
-    def __init__(self, experiment_id: str, jobs: frozenset[str], token_id: str | None) -> None:
+    Args:
+        experiment_id: The experiment.
+        job_ids: Ids of its jobs.
+        token_id: Id of the client's token; None in open mode.
+    """
+
+    def __init__(self, experiment_id: str, job_ids: frozenset[str], token_id: str | None) -> None:
         self.experiment_id = experiment_id
-        self.jobs = jobs
+        self.job_ids = job_ids
         self.token_id = token_id
         self.revoked = False
         self.joined = asyncio.Event()
+        """Set once the broadcaster hands over every new event; earlier ones are read from the ledger."""
         self.ended = False
-        self._queue: asyncio.Queue[EventView | None] = asyncio.Queue(DEPTH + 1)
+        self._queue: asyncio.Queue[EventView | None] = asyncio.Queue(QUEUE_SIZE + 1)
 
     def offer(self, event: EventView) -> bool:
-        """Puts an event of this experiment in the queue; False where the queue is full."""
-        if event.experiment_id == self.experiment_id or (event.experiment_id is None and event.job_id in self.jobs):
-            if self._queue.qsize() >= DEPTH:
+        """Enqueues an event if it is of this experiment or of one of its jobs.
+
+        Returns:
+            False where the queue is full.
+        """
+        of_job = event.experiment_id is None and event.job_id in self.job_ids
+        if event.experiment_id == self.experiment_id or of_job:
+            if self._queue.qsize() >= QUEUE_SIZE:
                 return False
             self._queue.put_nowait(event)
         return True
 
     def end(self) -> None:
-        """Lets the client go after what waits for it."""
+        """Disconnects the client once it has got what waits for it."""
         if not self.ended:
             self.ended = True
             self.joined.set()
             self._queue.put_nowait(None)
 
     def revoke(self) -> None:
-        """Lets the client go, whatever waits for it."""
+        """Disconnects the client at once."""
         self.revoked = True
         self.end()
 
     async def next(self) -> EventView | None:
-        """The next event; none where the client is let go."""
+        """Waits for the next event; None where the client is to be disconnected."""
         event = await self._queue.get()
         return None if self.revoked else event
 
 
-class Fan:
-    """Reads new events, in one thread and only while somebody follows, and hands them out on the event loop."""
+class EventBroadcaster:
+    """Reads new events in one thread, only while there are subscribers, and hands them out on the event loop.
+
+    Args:
+        engine: The ledger's engine.
+        poll_s: Seconds between reads.
+    """
 
     def __init__(self, engine: Engine, poll_s: float = 0.2) -> None:
         self._engine = engine
         self._poll_s = poll_s
-        self.followers: set[Follower] = set()  # changed on the event loop alone
-        self._poke = threading.Event()
-        self.troubled = False
-        """Whether the last look at the ledger failed."""
+        self.subscribers: set[Subscriber] = set()  # changed on the event loop only
+        self._wake = threading.Event()
+        self.failing = False
+        """Whether the last read of the ledger failed."""
         self._closed = False
-        self._thread = threading.Thread(target=self._read, name="events", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread; to be called on the event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     def close(self) -> None:
-        """Ends all streams; their clients may resume elsewhere."""
+        """Ends all streams; their clients may resume at another process."""
         self._closed = True
-        for follower in self.followers:
-            follower.end()
-        self._poke.set()
+        for subscriber in self.subscribers:
+            subscriber.end()
+        self._wake.set()
 
     @contextmanager
-    def follow(self, experiment_id: str, jobs: frozenset[str], token_id: str | None) -> Iterator[Follower]:
-        follower = Follower(experiment_id, jobs, token_id)
-        self.followers.add(follower)
-        self._poke.set()
+    def subscribe(self, experiment_id: str, job_ids: frozenset[str], token_id: str | None) -> Iterator[Subscriber]:
+        """Subscribes a client for the length of the block."""
+        subscriber = Subscriber(experiment_id, job_ids, token_id)
+        self.subscribers.add(subscriber)
+        self._wake.set()
         if self._closed:
-            follower.end()
+            subscriber.end()
         try:
-            yield follower
+            yield subscriber
         finally:
-            self.followers.discard(follower)
+            self.subscribers.discard(subscriber)
 
-    def _read(self) -> None:
-        last: int | None = None
-        looked_at = 0.0
+    def _run(self) -> None:
+        last_id: int | None = None
+        checked_at = 0.0
         while not self._closed:
-            if self.followers:
-                self._poke.wait(self._poll_s)
+            if self.subscribers:
+                self._wake.wait(self._poll_s)
             else:
-                last = None
-                self._poke.wait()
-            self._poke.clear()
+                last_id = None
+                self._wake.wait()
+            self._wake.clear()
             try:
-                if last is None:
-                    last = events.last(self._engine)
-                if time.monotonic() > looked_at + TOKENS_S:
-                    self._look_at_tokens()
-                    looked_at = time.monotonic()
-                found = events.after(self._engine, last, PAGE)
+                if last_id is None:
+                    last_id = events.last(self._engine)
+                if time.monotonic() > checked_at + TOKEN_CHECK_S:
+                    self._check_tokens()
+                    checked_at = time.monotonic()
+                new = events.after(self._engine, last_id, PAGE_SIZE)
             except SQLAlchemyError as error:
-                if not self.troubled:
+                if not self.failing:
                     log.warning("cannot read events; trying again: %s", error)
-                self.troubled = True
+                self.failing = True
                 continue
-            self.troubled = False
-            if found:
-                last = found[-1].id
-            if len(found) == PAGE:
-                self._poke.set()
-            self._call(self._hand_out, [event_view(row) for row in found])
+            self.failing = False
+            if new:
+                last_id = new[-1].id
+            if len(new) == PAGE_SIZE:
+                self._wake.set()
+            self._call(self._hand_out, [event_view(event) for event in new])
 
-    def _call(self, do: Callable[[Any], None], what: Any) -> None:
+    def _call(self, function: Callable[[Any], None], argument: Any) -> None:
+        """Calls a function on the event loop."""
         try:
-            self._loop.call_soon_threadsafe(do, what)
+            self._loop.call_soon_threadsafe(function, argument)
         except RuntimeError:  # the loop is closed
             self._closed = True
 
-    def _look_at_tokens(self) -> None:
-        """Lets those go whose token holds no more."""
-        given = {follower.token_id for follower in list(self.followers) if follower.token_id}
-        gone = given - tokens.holding(self._engine, given) if given else given
-        if gone:
-            self._call(self._revoke, gone)
+    def _check_tokens(self) -> None:
+        """Disconnects subscribers whose token has expired or is revoked."""
+        used = {subscriber.token_id for subscriber in list(self.subscribers) if subscriber.token_id}
+        invalid = used - tokens.holding(self._engine, used) if used else used
+        if invalid:
+            self._call(self._revoke, invalid)
 
-    def _revoke(self, gone: Collection[str]) -> None:
-        for follower in self.followers:
-            if follower.token_id in gone:
-                follower.revoke()
+    def _revoke(self, token_ids: Collection[str]) -> None:
+        for subscriber in self.subscribers:
+            if subscriber.token_id in token_ids:
+                subscriber.revoke()
 
-    def _hand_out(self, found: Sequence[EventView]) -> None:
-        for follower in list(self.followers):
-            # Who is not joined yet replays from the ledger what was found so far, and gets what is found from now on.
-            if not follower.joined.is_set():
-                follower.joined.set()
-            elif not all(map(follower.offer, found)):
-                follower.end()
+    def _hand_out(self, new: Sequence[EventView]) -> None:
+        for subscriber in list(self.subscribers):
+            # A subscriber that joins now reads these events from the ledger, and gets all later ones here.
+            if not subscriber.joined.is_set():
+                subscriber.joined.set()
+            elif not all(map(subscriber.offer, new)):
+                subscriber.end()
 
 
-async def stream(
-    fan: Fan, engine: Engine, caller: Caller, experiment_id: str, last: int
+async def event_stream(
+    broadcaster: EventBroadcaster, engine: Engine, caller: Caller, experiment_id: str, last_id: int
 ) -> AsyncIterator[ServerSentEvent]:
-    """An experiment's events after the id `last`, then the new ones as they come; `end` once it has ended."""
-    project = caller.project
+    """Streams an experiment's events.
+
+    Args:
+        broadcaster: Hands over new events.
+        engine: The ledger's engine.
+        caller: Who follows.
+        experiment_id: An experiment of the caller's project.
+        last_id: Only events after this id.
+
+    Yields:
+        Past events, then new ones as they happen, and `end` once the experiment has ended.
+    """
     yield ServerSentEvent(retry=RECONNECT_MS, comment=experiment_id)
-    jobs = frozenset(await run_in_threadpool(experiments.job_ids, engine, project, experiment_id))
-    with fan.follow(experiment_id, jobs, caller.token_id) as follower:
-        await follower.joined.wait()
-        state = await run_in_threadpool(experiments.state, engine, project, experiment_id)
-        while found := await run_in_threadpool(events.for_experiment, engine, experiment_id, last, PAGE):
-            for row in found:
-                if follower.revoked:
+    job_ids = frozenset(await run_in_threadpool(experiments.job_ids, engine, caller.project, experiment_id))
+    with broadcaster.subscribe(experiment_id, job_ids, caller.token_id) as subscriber:
+        await subscriber.joined.wait()
+        state = await run_in_threadpool(experiments.state, engine, caller.project, experiment_id)
+        while past := await run_in_threadpool(events.for_experiment, engine, experiment_id, last_id, PAGE_SIZE):
+            for row in past:
+                if subscriber.revoked:
                     return
-                event, last = event_view(row), row.id
-                state = _state(event) or state
-                yield _line(event)
+                event, last_id = event_view(row), row.id
+                state = _experiment_state(event) or state
+                yield _message(event)
         while state not in ENDED_EXPERIMENT_STATES:
-            event = await follower.next()
+            event = await subscriber.next()
             if event is None:
                 return
-            if event.id > last:
-                last = event.id
-                state = _state(event) or state
-                yield _line(event)
-        yield _line(EventView(id=last, type="end", experiment_id=experiment_id, data={"state": state}))
+            if event.id > last_id:
+                last_id = event.id
+                state = _experiment_state(event) or state
+                yield _message(event)
+        yield _message(EventView(id=last_id, type="end", experiment_id=experiment_id, data={"state": state}))
 
 
-def _state(event: EventView) -> str | None:
-    """The state that an experiment's own state event tells."""
+def _experiment_state(event: EventView) -> str | None:
+    """The experiment's new state, if the event is about that."""
     return event.data.get("state") if event.type == "state" and event.job_id is None else None
 
 
-def _line(event: EventView) -> ServerSentEvent:
+def _message(event: EventView) -> ServerSentEvent:
     return ServerSentEvent(event=event.type, id=str(event.id), data=event)

@@ -1,8 +1,7 @@
-"""The HTTP face: puts the app together."""
+"""Assembles the app."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,36 +10,35 @@ from fastapi.middleware import Middleware
 from fastapi.staticfiles import StaticFiles
 
 from robxfer_core import __version__
-from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
-from robxfer_core.storage import open_store
 
-from .audit import RequestLog
-from .context import Context
-from .errors import handle_problems
-from .events import Fan
-from .middleware import Gate
+from .context import ApiContext
+from .errors import add_error_handlers
+from .middleware import AuthMiddleware, BodyLimitMiddleware, RequestLogMiddleware
 from .openapi import complete_openapi
-from .rate_limit import BodyLimit
 from .routes import ALL
 
 HERE = Path(__file__).parent
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The app of one service. The database's tables are taken as they are: migrating is another command's work."""
-    engine = connect(settings.database_url)
-    context = Context(
-        settings, engine, open_store(settings.store_url, settings), Fan(engine), ThreadPoolExecutor(1, "bell")
-    )
+    """Makes the app of one service.
+
+    Args:
+        settings: Name the database, which has to be migrated already, the broker and the store.
+
+    Returns:
+        The app; `app.state.context` is its ApiContext.
+    """
+    context = ApiContext.of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        context.fan.start()
+        context.broadcaster.start()
         yield
-        context.fan.close()
-        context.ringer.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(engine.dispose)
+        context.broadcaster.close()
+        context.notifications.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(context.engine.dispose)
 
     app = FastAPI(
         title="robxfer",
@@ -50,13 +48,13 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         middleware=[
-            Middleware(RequestLog),
-            Middleware(Gate, context=context),
-            Middleware(BodyLimit, settings=settings),
+            Middleware(RequestLogMiddleware),
+            Middleware(AuthMiddleware, context=context),
+            Middleware(BodyLimitMiddleware, settings=settings),
         ],
     )
     app.state.context = context
-    handle_problems(app, [route for router in ALL for route in router.routes])
+    add_error_handlers(app, [route for router in ALL for route in router.routes])
     for router in ALL:
         app.include_router(router)
     complete_openapi(app)

@@ -10,11 +10,12 @@ from sqlalchemy import Engine
 
 from robxfer_core.ledger import counts, workers
 from robxfer_core.ledger.counts import Ended, Spread, Tally
+from robxfer_core.spec.states import AttemptOutcome, JobState
 
 UNSERVED_QUEUES = 100
 """How many queues without a worker keep their own label; jobs in further queues are counted under OTHER."""
 OTHER = "other"
-_STATES = ("waiting", "ready", "running")
+_STATES = (JobState.WAITING, JobState.READY, JobState.RUNNING)
 
 
 def exposition(engine: Engine, tally: Tally) -> bytes:
@@ -71,14 +72,14 @@ def _queue_metrics(engine: Engine, live_workers: Sequence[workers.Worker]) -> It
 
 
 def _attempt_metrics(ended: Mapping[tuple[str, str, str], Ended]) -> Iterator[Metric]:
-    counts = CounterMetricFamily("robxfer_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
+    attempts = CounterMetricFamily("robxfer_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
     seconds = CounterMetricFamily(
         "robxfer_attempt_seconds", "Seconds that ended attempts took.", labels=("kind", "outcome")
     )
     for labels, total in _group(ended, "kind", "outcome"):
-        counts.add_metric(labels, total.n)
+        attempts.add_metric(labels, total.n)
         seconds.add_metric(labels, total.seconds)
-    lost = sum(total.n for (_, _, outcome), total in ended.items() if outcome == "lost")
+    lost = sum(total.n for (_, _, outcome), total in ended.items() if outcome == AttemptOutcome.LOST)
     waits = HistogramMetricFamily(
         "robxfer_wait_seconds", "Seconds from ready to the start of an attempt.", labels=("queue",)
     )
@@ -89,7 +90,7 @@ def _attempt_metrics(ended: Mapping[tuple[str, str, str], Ended]) -> Iterator[Me
     )
     for labels, total in _group(ended, "kind"):
         publishing.add_metric(labels, _buckets(total.published, counts.PUBLISH_BOUNDS_S), total.published.seconds)
-    yield from (counts, seconds)
+    yield from (attempts, seconds)
     yield CounterMetricFamily("robxfer_lease_losses", "Attempts whose worker stopped renewing its lease.", lost)
     yield from (waits, publishing)
 

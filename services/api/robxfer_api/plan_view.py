@@ -1,4 +1,4 @@
-"""A plan as it is shown: by job of the spec, with what is done, what could be detected and what it costs."""
+"""The view of a plan: by job of the spec, with what is done, what could be detected and what it costs."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -7,25 +7,33 @@ from typing import Literal
 from robxfer_core.planning.cost import Cost
 from robxfer_core.planning.plan import Node, Plan
 from robxfer_core.planning.power import detectable_effects
+from robxfer_core.spec.states import JobState
 from robxfer_core.spec.wire.plan import CostView, PlanCount, PlanGroup, PlanInput, PlanNode, PlanView
 
 
 def group_of(node: str) -> str:
-    """The job of the spec that a node is a member of: 'gap.source[eps=0.5]' -> 'gap.source'."""
+    """The job of the spec that a node is a member of: "gap.source[eps=0.5]" -> "gap.source"."""
     return node.partition("[")[0]
 
 
-def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost) -> PlanView:
-    """states: of the jobs already known, by key."""
-    members: dict[str, list[Node]] = defaultdict(list)
+def plan_view(name: str, plan: Plan, states: Mapping[str, JobState], cost: Cost) -> PlanView:
+    """Makes the view of a plan.
+
+    Args:
+        name: Name of the spec.
+        plan: The plan.
+        states: States of the jobs that exist already, by key.
+        cost: What the jobs that are not done will take.
+    """
+    groups: dict[str, list[Node]] = defaultdict(list)
     kinds: dict[str, list[Node]] = defaultdict(list)
     for node in plan.nodes:
-        members[group_of(node.name)].append(node)
+        groups[group_of(node.name)].append(node)
         kinds[node.kind].append(node)
-    done = {key for key, state in states.items() if state == "done"}
+    done = {key for key, state in states.items() if state == JobState.DONE}
     return PlanView(
         name=name,
-        groups=[_group(group, nodes, done) for group, nodes in members.items()],
+        groups=[_group(group, nodes, done) for group, nodes in groups.items()],
         counts={kind: _count(nodes, done) for kind, nodes in kinds.items()},
         cost=CostView(
             seconds=cost.seconds,
@@ -42,10 +50,10 @@ def plan_view(name: str, plan: Plan, states: Mapping[str, str], cost: Cost) -> P
     )
 
 
-def _node(node: Node, states: Mapping[str, str]) -> PlanNode:
+def _node(node: Node, states: Mapping[str, JobState]) -> PlanNode:
     state: Literal["done", "known", "new"] = "new"
     if node.key in states:
-        state = "done" if states[node.key] == "done" else "known"
+        state = "done" if states[node.key] == JobState.DONE else "known"
     inputs = [PlanInput(field=ref.field, index=ref.index, node=ref.node, key=ref.key) for ref in node.inputs]
     return PlanNode(
         name=node.name,
@@ -59,14 +67,14 @@ def _node(node: Node, states: Mapping[str, str]) -> PlanNode:
 
 
 def _group(name: str, nodes: list[Node], done: Collection[str]) -> PlanGroup:
-    distinct = {node.key: node for node in nodes}
+    jobs = {node.key: node for node in nodes}
     return PlanGroup(
         name=name,
         kind=nodes[0].kind,
         nodes=len(nodes),
-        jobs=len(distinct),
-        done=sum(key in done for key in distinct),
-        flops=sum(node.flops for key, node in distinct.items() if key not in done),
+        jobs=len(jobs),
+        done=sum(key in done for key in jobs),
+        flops=sum(node.flops for key, node in jobs.items() if key not in done),
         after=sorted({group_of(ref.node) for node in nodes for ref in node.inputs}),
     )
 

@@ -1,4 +1,4 @@
-"""How often, and how much: requests a minute and at once of each caller, and bytes of a body."""
+"""Limits on callers: requests a minute, and how many of something at the same time."""
 
 import threading
 import time
@@ -6,64 +6,74 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from .errors import HTTPProblem
 
-from robxfer_core.planning.experiment import MAX_BYTES
-from robxfer_core.settings import Settings
-
-from .errors import Refused, answer
-
-LARGE: dict[tuple[str, str], Callable[[Settings], int]] = {}
-"""Method and path of what takes a larger body than all else, and how many bytes that may have."""
+WINDOW_S = 60.0
 
 
-class Rate:
-    """At most so many requests a minute of each key: all of them at once, or evenly.
+class RateLimiter:
+    """Allows a number of requests a minute for each key, all at once or spread out.
 
-    Kept is, for each key, when its allowance is whole again (the generic cell rate algorithm): one number, in this
-    process alone.
+    For each key it stores one number, the time at which the key's allowance is full again (the generic cell rate
+    algorithm). It counts in this process alone.
+
+    Args:
+        per_minute: Requests that a key may make a minute.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._each = 60.0 / per_minute
+        self._interval = WINDOW_S / per_minute
         self._clock = clock
-        self._whole_at: dict[str, float] = {}
+        self._full_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._prune_at = 1024
 
     def take(self, key: str) -> float:
-        """Seconds to wait until the key may ask again; 0.0 where it may now, which is counted."""
+        """Counts a request of the key.
+
+        Returns:
+            0.0 where the request is allowed; else the seconds to wait, and the request is not counted.
+        """
         with self._lock:
             now = self._clock()
             self._prune(now)
-            whole_at = max(self._whole_at.get(key, now), now) + self._each
-            wait = whole_at - 60.0 - now
+            full_at = max(self._full_at.get(key, now), now) + self._interval
+            wait = full_at - WINDOW_S - now
             if wait > 1e-9:
                 return wait
-            self._whole_at[key] = whole_at
+            self._full_at[key] = full_at
             return 0.0
 
     def _prune(self, now: float) -> None:
-        """Forget the keys that have asked for nothing in a while, whenever there are twice as many as at last."""
-        if len(self._whole_at) >= self._prune_at:
-            self._whole_at = {key: at for key, at in self._whole_at.items() if at > now}
-            self._prune_at = max(1024, 2 * len(self._whole_at))
+        """Forgets keys whose allowance is full, each time the number of keys has doubled."""
+        if len(self._full_at) >= self._prune_at:
+            self._full_at = {key: at for key, at in self._full_at.items() if at > now}
+            self._prune_at = max(1024, 2 * len(self._full_at))
 
 
-class AtOnce:
-    """At most so many of something at the same time of each key, in this process. For the event loop alone."""
+class ConcurrencyLimiter:
+    """Allows each key a number of things at the same time, in this process. To be used on the event loop only.
 
-    def __init__(self, most: int, what: str) -> None:
-        self._most, self._what = most, what
+    Args:
+        limit: How many a key may hold.
+        what: Plural name of the things, for the message.
+    """
+
+    def __init__(self, limit: int, what: str) -> None:
+        self._limit, self._what = limit, what
         self._held: Counter[str] = Counter()
 
     @contextmanager
-    def one(self, key: str) -> Iterator[None]:
-        """One of the key's, for as long as the block runs. Raises Refused where it has as many as it may."""
-        if self._held[key] >= self._most:
-            told = f"{self._held[key]} {self._what} of this caller's are open; takes {self._most}. Ask again later."
-            raise Refused(429, told, headers={"Retry-After": "5"})
+    def hold(self, key: str) -> Iterator[None]:
+        """Holds one of the key's things for the length of the block.
+
+        Raises:
+            HTTPProblem: 429, the key holds as many as it may.
+        """
+        if self._held[key] >= self._limit:
+            detail = f"This caller has {self._held[key]} {self._what} open; takes {self._limit}. Try again later."
+            raise HTTPProblem(429, detail, headers={"Retry-After": "5"})
         self._held[key] += 1
         try:
             yield
@@ -71,34 +81,3 @@ class AtOnce:
             self._held[key] -= 1
             if not self._held[key]:
                 del self._held[key]
-
-
-class BodyLimit:
-    """ASGI middleware: a body that is too large is refused by what it declares, or else where it passes its limit."""
-
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._settings = settings
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        large = LARGE.get((scope["method"], scope["path"]))
-        limit = large(self._settings) if large else MAX_BYTES
-        told = f"The body has more than {limit} bytes; this takes at most that."
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > limit:
-            await answer(Refused(413, told).problem)(scope, receive, send)
-            return
-        got = 0
-
-        async def counted() -> Message:
-            nonlocal got
-            message = await receive()
-            got += len(message.get("body", b""))
-            if got > limit:
-                raise HTTPException(413, told)
-            return message
-
-        await self._app(scope, counted, send)

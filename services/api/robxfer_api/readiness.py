@@ -1,101 +1,114 @@
-"""What the service needs to be ready: its database, migrated; the broker; the store, which must take and give."""
+"""Readiness: whether the database, the broker and the store answer."""
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from celery import Celery
 from minio.error import S3Error
+from sqlalchemy import Engine
 
 from robxfer_core import messaging
 from robxfer_core.ledger import migrate
+from robxfer_core.settings import Settings
+from robxfer_core.storage import Store
 
-if TYPE_CHECKING:
-    from .context import Context
+TIMEOUT_S = 5.0
+BROKER_TIMEOUT_S = 2
+PROBE_NAME = "readyz/probe"
+PROBE_CONTENT = b"robxfer"
+NO_ANSWER = f"does not answer within {TIMEOUT_S:g} s"
 
-PATIENCE_S = 5.0
-BROKER_S = 2
-PROBE = "readyz/probe"
-WORD = b"robxfer"
-SILENT = f"does not answer within {PATIENCE_S:g} s"
+Check = Callable[[], str | None]
+"""Returns what is wrong, or None; raises where a server cannot be used."""
 
 
-class Needs:
-    """Asks for all needs at once, each in a thread of its own, so that one that is silent holds up no answer.
+class ReadinessChecks:
+    """Runs all checks at once, each in a thread of its own, so that a server that hangs does not delay the others.
 
-    One that is still asked for is not asked for again: whoever asks meanwhile waits for the same answer.
+    A check that is still running is not started again: everyone who asks meanwhile waits for the same result.
+
+    Args:
+        checks: Checks by the name of what they check.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
         self._lock = threading.Lock()
-        self._asked: dict[str, Future[str | None]] = {}
+        self._running: dict[str, Future[str | None]] = {}
 
-    def missing(self, ctx: "Context") -> dict[str, str]:
-        """What is not there or cannot be used, and how that showed; no addresses and no secrets."""
-        asked = {what: self._ask(what, check, ctx) for what, check in CHECKS.items()}
-        wait(asked.values(), PATIENCE_S)
-        found = {what: answer.result() if answer.done() else SILENT for what, answer in asked.items()}
-        if found["database"]:
-            del found["migrations"]  # nobody can tell
-        return {what: lack for what, lack in found.items() if lack}
+    def failures(self) -> dict[str, str]:
+        """Runs the checks.
 
-    def _ask(self, what: str, check: "Check", ctx: "Context") -> Future[str | None]:
+        Returns:
+            What is wrong by the name of the check, without addresses and secrets; empty where the service is ready.
+        """
+        results = {name: self._start(name, check) for name, check in self._checks.items()}
+        wait(results.values(), TIMEOUT_S)
+        problems = {name: result.result() if result.done() else NO_ANSWER for name, result in results.items()}
+        if problems.get("database"):
+            problems.pop("migrations", None)  # unknown without the database
+        return {name: problem for name, problem in problems.items() if problem}
+
+    def _start(self, name: str, check: Check) -> Future[str | None]:
         with self._lock:
-            earlier = self._asked.get(what)
-            if earlier is not None and not earlier.done():
-                return earlier
-            answer: Future[str | None] = Future()
-            self._asked[what] = answer
-        threading.Thread(target=lambda: answer.set_result(_lack(check, ctx)), name=f"needs-{what}", daemon=True).start()
-        return answer
+            running = self._running.get(name)
+            if running is not None and not running.done():
+                return running
+            result: Future[str | None] = Future()
+            self._running[name] = result
+        thread = threading.Thread(target=lambda: result.set_result(_problem(check)), name=f"check-{name}", daemon=True)
+        thread.start()
+        return result
 
 
-def _lack(check: "Check", ctx: "Context") -> str | None:
+def service_checks(settings: Settings, engine: Engine, store: Store) -> ReadinessChecks:
+    """Makes the checks of a service: database, migrations, broker, store."""
+
+    def check_store() -> str | None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "probe"
+            file.write_bytes(PROBE_CONTENT)
+            store.put(PROBE_NAME, file)
+        return None if b"".join(store.stream(PROBE_NAME)) == PROBE_CONTENT else "does not return what was written"
+
+    return ReadinessChecks(
+        {
+            "database": lambda: _check_database(engine),
+            "migrations": lambda: _check_migrations(settings.database_url),
+            "broker": lambda: _check_broker(settings.broker_url),
+            "store": check_store,
+        }
+    )
+
+
+def _problem(check: Check) -> str | None:
     try:
-        return check(ctx)
+        return check()
     except S3Error as error:
         return f"cannot be used ({error.code})"
-    except Exception as error:  # each driver has its own ways to say that nobody answers
+    except Exception as error:  # each driver has errors of its own for a server that does not answer
         return f"cannot be used ({type(error).__name__})"
 
 
-def _database(ctx: "Context") -> str | None:
-    with ctx.engine.connect():
-        return None
+def _check_database(engine: Engine) -> None:
+    with engine.connect():
+        pass
 
 
-def _migrations(ctx: "Context") -> str | None:
-    at, head = migrate.current(ctx.settings.database_url), migrate.head()
-    return None if at == head else f"at {at or 'none'}, takes {head}: run `robxfer migrate`"
+def _check_migrations(url: str) -> str | None:
+    revision, head = migrate.current(url), migrate.head()
+    return None if revision == head else f"at {revision or 'none'}, takes {head}: run `robxfer migrate`"
 
 
-def _broker(ctx: "Context") -> str | None:
-    with _ringer(ctx.settings.broker_url).connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, timeout=BROKER_S)
-        return None
-
-
-def _store(ctx: "Context") -> str | None:
-    with tempfile.TemporaryDirectory() as folder:
-        word = Path(folder) / "word"
-        word.write_bytes(WORD)
-        ctx.store.put(PROBE, word)
-    return None if b"".join(ctx.store.stream(PROBE)) == WORD else "does not give back what it was given"
+def _check_broker(url: str) -> None:
+    with _celery(url).connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_S)
 
 
 @cache
-def _ringer(url: str) -> Celery:
-    return messaging.make_app(url, broker_connection_timeout=BROKER_S)
-
-
-Check = Callable[["Context"], str | None]
-CHECKS: dict[str, Check] = {
-    "database": _database,
-    "migrations": _migrations,
-    "broker": _broker,
-    "store": _store,
-}
+def _celery(url: str) -> Celery:
+    return messaging.make_app(url, broker_connection_timeout=BROKER_TIMEOUT_S)

@@ -10,26 +10,31 @@ import uvicorn
 from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
 
-from .context import Context
+from .context import ApiContext
 from .main import create_app
 
-GRACE_S = 5  # seconds that open requests may take once the server is told to stop
+SHUTDOWN_TIMEOUT_S = 5
+"""Seconds that open requests may take once the server stops."""
 
 
 class Server(uvicorn.Server):
-    """The API on `settings.host` and `settings.port` (0: a free one).
+    """The API on `settings.host` and `settings.port`.
 
-    It says when it listens, and lets event streams go before it waits for open requests to end. Setting `should_exit`
-    stops it from another thread, as SIGINT and SIGTERM do in the main one.
+    It ends event streams before it waits for open requests. Setting `should_exit` stops it from another thread, as
+    SIGINT and SIGTERM do in the main one.
+
+    Args:
+        settings: Port 0 is a free one.
+        ready: Called with the URL once requests are answered.
     """
 
     def __init__(self, settings: Settings, ready: Callable[[str], None] | None = None) -> None:
         app = create_app(settings)
-        self.context: Context = app.state.context
-        self._listener = socket.create_server(
-            (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        )
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        self.context: ApiContext = app.state.context
+        is_ipv6 = ":" in settings.host
+        family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+        self._listener = socket.create_server((settings.host, settings.port), family=family)
+        host = f"[{settings.host}]" if is_ipv6 else settings.host
         self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self._ready = ready or (lambda url: None)
         super().__init__(
@@ -42,23 +47,32 @@ class Server(uvicorn.Server):
                 ws="none",
                 proxy_headers=bool(settings.proxies),
                 forwarded_allow_ips=settings.proxies,
-                timeout_graceful_shutdown=GRACE_S,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
             )
         )
 
     def serve_until_stopped(self) -> None:
+        """Runs the server."""
         self.run(sockets=[self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to answer; called by uvicorn."""
         await super().startup(sockets)
         self._ready(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.context.fan.close()
+        """Ends event streams, then everything else; called by uvicorn."""
+        self.context.broadcaster.close()
         await super().shutdown(sockets)
 
 
 def serve(settings: Settings, ready: Callable[[str], None] | None = None, log: TextIO = sys.stderr) -> None:
-    """Serves until told to stop. `ready` gets the URL once it answers, and `log` a line for each request."""
+    """Runs the API until it is stopped.
+
+    Args:
+        settings: Of the service.
+        ready: Called with the URL once requests are answered.
+        log: Gets a line for each request.
+    """
     log_to(log)
     Server(settings, ready).serve_until_stopped()

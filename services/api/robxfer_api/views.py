@@ -1,4 +1,4 @@
-"""What the ledger remembers, as the answers of the interface."""
+"""Views: what the ledger stores, as the models that the interface answers with."""
 
 from sqlalchemy import Engine
 
@@ -9,22 +9,28 @@ from robxfer_core.spec.wire.artifacts import ArtifactView, FileView
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, NodeView
 from robxfer_core.spec.wire.jobs import AttemptView, EventView, InputView, JobView, WaitingFor
+from robxfer_core.spec.wire.queries import PageQuery
 
 from .plan_view import group_of
 
 
 def experiment_view(engine: Engine, project: str, id: str) -> ExperimentView:
-    """Raises Unknown."""
-    last = events.last(engine)  # read first: what is written meanwhile may come twice, but is not missed
-    found = experiments.get(engine, project, id)
-    row = experiment_row(found)
-    nodes = [_node(each) for each in experiments.jobs_of(engine, id)]
-    return ExperimentView(**dict(row), spec=found.spec, nodes=nodes, last_event_id=last)
+    """Reads an experiment with its nodes.
+
+    Raises:
+        Unknown: The project has no such experiment.
+    """
+    last_event_id = events.last(engine)  # read first: an event written meanwhile may be seen twice, but is not missed
+    experiment = experiments.get(engine, project, id)
+    nodes = [_node(member) for member in experiments.jobs_of(engine, id)]
+    row = dict(experiment_row(experiment))
+    return ExperimentView(**row, spec=experiment.spec, nodes=nodes, last_event_id=last_event_id)
 
 
-def experiment_row(found: experiments.Summary) -> ExperimentRow:
-    named = {name: getattr(found, name) for name in ExperimentRow.model_fields if name != "project"}
-    return ExperimentRow(project=found.project_id, **named)
+def experiment_row(experiment: experiments.Summary) -> ExperimentRow:
+    """An experiment as it stands in a list."""
+    fields = {name: getattr(experiment, name) for name in ExperimentRow.model_fields if name != "project"}
+    return ExperimentRow(project=experiment.project_id, **fields)
 
 
 def _node(member: experiments.Member) -> NodeView:
@@ -32,26 +38,30 @@ def _node(member: experiments.Member) -> NodeView:
 
 
 def job_view(job: jobs.Job) -> JobView:
-    named = {name: getattr(job, name) for name in JobView.model_fields}
+    """A job with its inputs, its attempts and what it waits for."""
+    fields = {name: getattr(job, name) for name in JobView.model_fields}
     return JobView.model_validate(
-        named
+        fields
         | {
-            "inputs": [InputView.model_validate(each, from_attributes=True) for each in job.inputs],
-            "attempts": [AttemptView.model_validate(each, from_attributes=True) for each in job.attempts],
-            "waiting_for": [WaitingFor.model_validate(each, from_attributes=True) for each in job.waiting_for],
+            "inputs": [InputView.model_validate(item, from_attributes=True) for item in job.inputs],
+            "attempts": [AttemptView.model_validate(attempt, from_attributes=True) for attempt in job.attempts],
+            "waiting_for": [WaitingFor.model_validate(reason, from_attributes=True) for reason in job.waiting_for],
         }
     )
 
 
 def artifact_view(artifact: Artifact) -> ArtifactView:
-    named = {name: getattr(artifact, name) for name in ArtifactView.model_fields if name != "files"}
-    return ArtifactView(files=[FileView(**file) for file in artifact.manifest["files"]], **named)
+    """An artifact with the files of its manifest."""
+    fields = {name: getattr(artifact, name) for name in ArtifactView.model_fields if name != "files"}
+    return ArtifactView(files=[FileView(**file) for file in artifact.manifest["files"]], **fields)
 
 
-def artifact_page(engine: Engine, project: str, type: str, limit: int, cursor: str | None) -> Page[ArtifactView]:
-    found = artifacts.page(engine, project, type, limit, cursor)
-    return Page(items=[artifact_view(each) for each in found.items], next=found.next)
+def artifact_page(engine: Engine, project: str, type: str, query: PageQuery) -> Page[ArtifactView]:
+    """Reads one page of a project's artifacts of a type, newest first."""
+    page = artifacts.page(engine, project, type, query.limit, query.cursor)
+    return Page(items=[artifact_view(artifact) for artifact in page.items], next=page.next)
 
 
 def event_view(event: Event) -> EventView:
+    """An event of an experiment or a job."""
     return EventView.model_validate(event, from_attributes=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from robxfer_core.client import Client
+from robxfer_core.spec.states import ExperimentState, JobState
 from robxfer_core.spec.wire.experiments import ExperimentView
 from robxfer_core.spec.wire.queries import ExperimentQuery
 
@@ -32,7 +33,7 @@ def run(
     with connect(options, "worker") as client:
         submitted = client.submit(body, _media_type(spec))
         ended = _follow(client, submitted.id, options.as_json)
-        downloads = results.download(client, ended, out) if ended.state == "done" else {}
+        downloads = results.download(client, ended, out) if ended.state == ExperimentState.DONE else {}
     files = [file for paths in downloads.values() for file in paths]
     if options.as_json:
         print_json({"experiment": ended.model_dump(mode="json"), "files": [str(file) for file in files]})
@@ -94,7 +95,7 @@ def show(id: str, options: ServiceOptions) -> None:
     """Show an experiment, the states of its jobs, and why those that failed did."""
     with connect(options, "api") as client:
         view = client.get(id)
-        failed = [node for node in view.nodes if node.state == "failed"]
+        failed = [node for node in view.nodes if node.state == JobState.FAILED]
         shown = [] if options.as_json else failed[: tables.MAX_FAILURES]
         jobs = {node.name: client.job(node.job_id) for node in shown}
     if options.as_json:
@@ -137,7 +138,7 @@ def _media_type(spec: Path) -> Literal["yaml", "json"]:
 
 
 def _exit_unless_done(ended: ExperimentView) -> None:
-    if ended.state != "done":
+    if ended.state != ExperimentState.DONE:
         fail(
             f"the experiment has ended, {ended.state}: `robxfer show {ended.id}` says why; to go on, "
             f"`robxfer retry {ended.id}` and `robxfer watch {ended.id}`",

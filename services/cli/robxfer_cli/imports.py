@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from robxfer_core.client import Client, UploadError
+from robxfer_core.spec.states import ExperimentState
 from robxfer_core.spec.wire.experiments import Uploaded
 from robxfer_core.spec.wire.queries import DatasetOptions, ImportModelQuery
 
@@ -65,7 +66,7 @@ def _import(path: Path, upload: Upload, options: ServiceOptions) -> None:
             ended = follow(client, uploaded.id, progress_console)
             node = next(node for node in ended.nodes if node.name == "import")
             job = client.job(node.job_id)
-            result = client.result(node.artifact_id) if ended.state == "done" and node.artifact_id else {}
+            result = client.result(node.artifact_id) if ended.state == ExperimentState.DONE and node.artifact_id else {}
     except (UploadError, PermissionError) as error:
         fail(str(error), WRONG)
     # `dataset` names a job of this experiment, which other specs do not have.
@@ -75,14 +76,14 @@ def _import(path: Path, upload: Upload, options: ServiceOptions) -> None:
     if options.as_json:
         summary = {"experiment": ended.id, "state": ended.state, "artifact": node.artifact_id, "job": spec_job}
         print_json(summary | _model_summary(result, accuracy) | {"error": job.error})
-    elif ended.state == "done":
+    elif ended.state == ExperimentState.DONE:
         for line in result.get("names", []):
             console.print(line, soft_wrap=True)
         for name in ("clean", "robust"):
             if accuracy.get(name) is not None:
                 console.print(f"{name} accuracy {accuracy[name]:.4f} ({accuracy['dataset']})")
         console.print(f"artifact {node.artifact_id}; in a spec: {json.dumps(spec_job)}", soft_wrap=True)
-    if ended.state != "done":
+    if ended.state != ExperimentState.DONE:
         raise typer.Exit(FAILED)
 
 

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from robxfer_core.client import Client
-from robxfer_core.spec.wire.experiments import EXPERIMENT_ENDS, ExperimentView, NodeView
+from robxfer_core.spec.states import ENDED_JOB_STATES, JobState
+from robxfer_core.spec.wire.experiments import ExperimentView, NodeView
 from robxfer_core.spec.wire.jobs import EventView
 
 
@@ -33,7 +34,7 @@ class ProgressDisplay:
         self._nodes: dict[str, NodeView] = {}  # the first node of each job, by job id
         for node in view.nodes:
             self._nodes.setdefault(node.job_id, node)
-        self._states = {job_id: str(node.state) for job_id, node in self._nodes.items()}
+        self._states = {job_id: node.state for job_id, node in self._nodes.items()}
         self._bars: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description}", table_column=None),
@@ -44,7 +45,7 @@ class ProgressDisplay:
             console=console,
             transient=False,
         )
-        ended = sum(state in EXPERIMENT_ENDS for state in self._states.values())
+        ended = sum(state in ENDED_JOB_STATES for state in self._states.values())
         self._total = self.progress.add_task(
             f"[bold]{escape(view.name)}[/bold]", total=len(self._nodes), completed=ended, unit="jobs"
         )
@@ -55,18 +56,18 @@ class ProgressDisplay:
         if job_id is None or job_id not in self._nodes:
             return
         if event.type == "state" and "state" in event.data:
-            self._update_state(job_id, str(event.data["state"]), event)
-        elif event.type == "progress" and self._states[job_id] == "running":
+            self._update_state(job_id, JobState(event.data["state"]), event)
+        elif event.type == "progress" and self._states[job_id] == JobState.RUNNING:
             done, total = float(event.data.get("done", 0)), float(event.data.get("total", 0))
             unit = str(event.data.get("unit", ""))
             self.progress.update(self._bar(job_id), completed=int(done), total=int(total) or None, unit=unit)
         elif event.type == "log":
             self._print(self._nodes[job_id].name, "dim", str(event.data.get("line", "")))
 
-    def _update_state(self, job_id: str, state: str, event: EventView) -> None:
+    def _update_state(self, job_id: str, state: JobState, event: EventView) -> None:
         before, self._states[job_id] = self._states[job_id], state
         name = self._nodes[job_id].name
-        if state == "running":
+        if state == JobState.RUNNING:
             self._bar(job_id)
             return
         if job_id in self._bars:
@@ -75,10 +76,10 @@ class ProgressDisplay:
         if error:
             message = error.get("message", "") if isinstance(error, dict) else error
             self._print(f"{name}: {event.data.get('outcome', state)}", "red", str(message))
-        if state in EXPERIMENT_ENDS and before != state and not self._console.is_terminal:
+        if state in ENDED_JOB_STATES and before != state and not self._console.is_terminal:
             self._console.print(f"{name}: {state}", highlight=False)
         counts = Counter(self._states.values())
-        self.progress.update(self._total, completed=sum(counts[state] for state in EXPERIMENT_ENDS))
+        self.progress.update(self._total, completed=sum(counts[state] for state in ENDED_JOB_STATES))
 
     def _bar(self, job_id: str) -> TaskID:
         if job_id not in self._bars:

@@ -103,7 +103,7 @@ RAW: dict[str, tuple[bytes, str, str]] = {
         "a4",
     ),
     "an anchor in itself": (b"name: a\njobs: &a {one: *a}\n", "yaml", "jobs"),
-    "a tag that would run code": (b"name: !!python/object/apply:os.system [id]\n", "yaml", "line 1"),
+    "a tag that would run code": (b"name: !!python/object/apply:os.system [id]\n", "yaml", "name"),
     "broken YAML": (b"name: [a\n", "yaml", "line 2"),
     "broken JSON": (b'{"name": ', "json", ""),
     "NaN": (b'{"name": "a", "jobs": {"one": {"kind": "train", "label_smoothing": NaN}}}', "json", ""),

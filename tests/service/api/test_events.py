@@ -14,7 +14,7 @@ import yaml
 from sqlalchemy import update
 
 from robxfer_api import events as api_events
-from robxfer_api.rate_limit import AtOnce
+from robxfer_api.rate_limit import ConcurrencyLimiter
 from robxfer_core.client import ApiError
 from robxfer_core.ledger import events, tables, tokens
 from robxfer_core.ledger.attempts import Fence
@@ -157,7 +157,7 @@ def test_a_stream_ends_soon_after_its_token_is_revoked_or_expires(
         with write(service.engine) as connection:
             connection.execute(update(tables.tokens).where(tables.tokens.c.name == "b").values(expires_at=now()))
         ended_at = time.monotonic()
-        until(lambda: len(service.server.context.fan.followers) == 1)
+        until(lambda: len(service.server.context.broadcaster.subscribers) == 1)
         assert time.monotonic() < ended_at + 10
         for each in (gone, late):
             with pytest.raises(ApiError) as refused:
@@ -171,19 +171,19 @@ def test_one_caller_has_so_many_streams_at_once(
     tmp_path: Path, serve: Callable[..., Any], small: Spec, until: Until
 ) -> None:
     with serve(tmp_path / "data", access="tokens") as service, ExitStack() as stack:
-        object.__setattr__(service.server.context, "streams", AtOnce(2, "event streams"))
+        object.__setattr__(service.server.context, "streams", ConcurrencyLimiter(2, "event streams"))
         greedy, other = ({"Authorization": f"Bearer {service.token()}"} for _ in range(2))
         with service.client(service.token()) as client:
             id = client.submit(yaml.safe_dump(small()).encode()).id
         url = f"{service.url}/v1/experiments/{id}/events"
-        fan = service.server.context.fan
+        broadcaster = service.server.context.broadcaster
         with httpx2.stream("GET", url, headers=greedy), httpx2.stream("GET", url, headers=greedy):
             with httpx2.stream("GET", url, headers=greedy) as refused:
                 assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
                 assert refused.headers["content-type"] == "application/problem+json"
             with httpx2.stream("GET", url, headers=other) as answer:
                 assert answer.status_code == 200
-        until(lambda: not fan.followers)
+        until(lambda: not broadcaster.subscribers)
 
         def again() -> bool:
             answer = stack.enter_context(httpx2.stream("GET", url, headers=greedy))
@@ -195,7 +195,7 @@ def test_one_caller_has_so_many_streams_at_once(
 def test_a_slow_client_is_let_go_and_resumes(
     service: Any, small: Spec, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_events, "DEPTH", 20)
+    monkeypatch.setattr(api_events, "QUEUE_SIZE", 20)
     id = service.submit(small())
     with httpx2.stream("GET", f"{service.url}/v1/experiments/{id}/events", timeout=60) as answer:
         lines = answer.iter_lines()
@@ -205,7 +205,7 @@ def test_a_slow_client_is_let_go_and_resumes(
             with write(service.engine) as connection:
                 line = experiment_event("default", id, "log", line="x" * 200_000)
                 append(connection, [line] * 5)
-        until(lambda: not service.server.context.fan.followers)
+        until(lambda: not service.server.context.broadcaster.subscribers)
         got = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data:")]
     expected = recorded(service, id)
     assert len(got) < len(expected) - 1
@@ -217,12 +217,12 @@ def test_a_slow_client_is_let_go_and_resumes(
 
 
 def test_the_reader_rests_while_nobody_follows(service: Any, small: Spec, until: Until) -> None:
-    assert not service.server.context.fan.followers
+    assert not service.server.context.broadcaster.subscribers
     id = service.submit(small())
     service.work()
     for _ in range(3):  # each time it wakes up anew
         assert Listener(service, id).all()[-1].type == "end"
-        until(lambda: not service.server.context.fan.followers)
+        until(lambda: not service.server.context.broadcaster.subscribers)
 
 
 def test_a_broken_ledger_is_tried_again(service: Any, small: Spec, until: Until) -> None:
@@ -231,7 +231,7 @@ def test_a_broken_ledger_is_tried_again(service: Any, small: Spec, until: Until)
     until(lambda: bool(listener.seen))
     with service.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE events RENAME TO elsewhere")
-    until(lambda: service.server.context.fan.troubled)
+    until(lambda: service.server.context.broadcaster.failing)
     with service.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO events")
     service.work()

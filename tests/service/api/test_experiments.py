@@ -58,7 +58,7 @@ def test_a_spec_is_submitted_worked_off_and_fetched(service_on_both: Any, small:
         assert not list((tmp_path / "out").glob(".*"))
 
         service.store.delete(artifacts.get(service.engine, "default", artifact.id).prefix)
-        with pytest.raises(ApiError, match=rf"no longer the file report.json of the artifact {artifact.id}"):
+        with pytest.raises(ApiError, match=rf"no longer has the file report.json of the artifact {artifact.id}"):
             client.report(submitted.id)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from robxfer_api.rate_limit import LARGE, Rate
+from robxfer_api.middleware import UPLOAD_ROUTES
+from robxfer_api.rate_limit import RateLimiter
 from robxfer_api.routes import ALL
 from robxfer_core.ledger import audit
 from robxfer_core.settings import Settings
@@ -22,7 +23,7 @@ def as_(token: str) -> dict[str, str]:
 
 def test_a_rate_is_so_many_at_once_and_then_so_many_a_minute() -> None:
     now = 0.0
-    rate = Rate(6, lambda: now)
+    rate = RateLimiter(6, lambda: now)
     assert [rate.take("a") for _ in range(6)] == [0.0] * 6
     assert rate.take("a") == pytest.approx(10.0)
     assert rate.take("b") == 0.0
@@ -36,15 +37,15 @@ def test_a_rate_is_so_many_at_once_and_then_so_many_a_minute() -> None:
 
 def test_a_rate_forgets_who_has_not_asked_for_long() -> None:
     now = 0.0
-    rate = Rate(60, lambda: now)
+    rate = RateLimiter(60, lambda: now)
     for n in range(100_000):
         now = n / 1000
         rate.take(str(n))
-    assert len(rate._whole_at) < 5_000
+    assert len(rate._full_at) < 5_000
 
 
 def test_a_rate_counts_each_of_many_threads(together: Callable[..., list[Any]]) -> None:
-    rate = Rate(100, lambda: 0.0)
+    rate = RateLimiter(100, lambda: 0.0)
     taken = together(*[lambda: sum(not rate.take("a") for _ in range(50))] * 8)
     assert sum(taken) == 100
 
@@ -84,7 +85,7 @@ def test_no_route_is_without_limits(tmp_path: Path, serve: Callable[..., Any]) -
             (method, path): httpx2.request(method, service.url + path, content=bytes((1 << 20) + 1), timeout=30)
             for method, path in routes
         }
-        assert {route for route, answer in large.items() if answer.status_code != 413} == LARGE.keys()
+        assert {route for route, answer in large.items() if answer.status_code != 413} == UPLOAD_ROUTES
     with serve(tmp_path / "often", rate_per_minute=1) as service:
         httpx2.get(f"{service.url}/nothing")
         free = {route for route in routes if httpx2.request(route[0], service.url + route[1]).status_code != 429}
@@ -110,7 +111,7 @@ CHANGES = sorted(
 )
 
 
-@pytest.mark.parametrize(("method", "path"), [change for change in CHANGES if change not in LARGE])
+@pytest.mark.parametrize(("method", "path"), [change for change in CHANGES if change not in UPLOAD_ROUTES])
 def test_a_body_that_says_it_is_too_large_is_refused_before_anything_is_done(
     service: Any, small: Callable[..., Any], method: str, path: str
 ) -> None:

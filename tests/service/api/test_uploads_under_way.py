@@ -12,7 +12,7 @@ import pytest
 from anyio import CapacityLimiter
 
 from robxfer_api import uploads as api_uploads
-from robxfer_api.context import UPLOADS
+from robxfer_api.context import MAX_UPLOADS_PER_CALLER
 from robxfer_core.client import ApiError
 from robxfer_core.ledger.tables import experiments, uploads
 
@@ -53,7 +53,7 @@ def test_a_sender_that_breaks_off_or_falls_silent_leaves_nothing(
         until(lambda: any(name.endswith(".part") for name in kept(service)))
     until(lambda: nothing_is_left(service))
 
-    monkeypatch.setattr(api_uploads, "SILENT_S", 0.3)
+    monkeypatch.setattr(api_uploads, "IDLE_TIMEOUT_S", 0.3)
     with begin(service) as sender:
         assert sender.recv(1000).startswith(b"HTTP/1.1 408")
     until(lambda: nothing_is_left(service))
@@ -62,12 +62,12 @@ def test_a_sender_that_breaks_off_or_falls_silent_leaves_nothing(
 def test_a_sender_that_is_too_slow_leaves_nothing(
     service: Any, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(api_uploads, "SLOW_S", 0.0)
+    monkeypatch.setattr(api_uploads, "PATIENCE_S", 0.0)
     with begin(service):  # a minute has passed, and it was fast enough
         until(lambda: any(name.endswith(".part") for name in kept(service)))
     until(lambda: nothing_is_left(service))
 
-    monkeypatch.setattr(api_uploads, "LEAST", 1e15)
+    monkeypatch.setattr(api_uploads, "MIN_BYTES_PER_S", 1e15)
     with begin(service) as sender:
         answer = b""
         while b"}" not in answer and (piece := sender.recv(10_000)):  # head and body may come one after the other
@@ -82,7 +82,7 @@ def test_one_caller_does_not_take_all_the_room_for_uploads(
 ) -> None:
     with serve(tmp_path / "data", access="tokens") as service, ExitStack() as stack:
         greedy, other = (f"Bearer {service.token()}" for _ in range(2))
-        for n in range(UPLOADS):
+        for n in range(MAX_UPLOADS_PER_CALLER):
             stack.enter_context(begin(service, Authorization=greedy))
             until(lambda n=n: len([name for name in kept(service) if name.endswith(".part")]) == n + 1)
         answer = post(service, "/v1/datasets?name=x", b"data", Authorization=greedy)
@@ -96,7 +96,7 @@ def test_one_caller_does_not_take_all_the_room_for_uploads(
 def test_more_at_once_than_there_is_room_for_are_told_to_come_again(
     service: Any, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
 ) -> None:
-    object.__setattr__(service.server.context, "uploading", CapacityLimiter(1))
+    object.__setattr__(service.server.context, "upload_threads", CapacityLimiter(1))
     with begin(service):
         until(lambda: any(name.endswith(".part") for name in kept(service)))
         answer = post(service, "/v1/datasets?name=x", b"data")

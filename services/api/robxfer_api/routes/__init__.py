@@ -1,16 +1,20 @@
-"""The routes, by what they are about."""
+"""Routes, by the resource that they are about."""
 
 from fastapi import APIRouter
 
-from . import artifacts, experiments, health, imports, job_kinds, jobs, pages, tokens
+from . import artifacts, audit, datasets, experiments, health, job_kinds, jobs, models, pages, tokens, workers
 
 ALL: tuple[APIRouter, ...] = (
     experiments.router,
     jobs.router,
     artifacts.router,
-    imports.router,
+    datasets.router,
+    models.router,
+    workers.router,
     job_kinds.router,
     tokens.router,
+    audit.router,
     health.router,
     pages.router,
 )
+"""All routers, in the order in which /openapi.json lists them."""

@@ -1,160 +1,159 @@
-"""Experiments: asked for, planned, shown, followed, ended."""
+"""Experiments: submit, plan, list, show, follow, cancel, retry, and their reports."""
 
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from robxfer_api.audit import address_of
-from robxfer_api.auth import Reader, Submitter, key_of
-from robxfer_api.context import SPEC_OPENAPI, Context, Ctx, Cursor, Id, LastId, Limit, Spec, Text
+from robxfer_api.audit import client_address
+from robxfer_api.auth import Reader, Submitter, rate_limit_key
+from robxfer_api.context import ApiContext, Ctx
 from robxfer_api.datasets import readable_datasets
-from robxfer_api.errors import NOT_YET, Refused, wrong_query
-from robxfer_api.events import stream
+from robxfer_api.errors import NOT_READY, HTTPProblem, invalid_parameter
+from robxfer_api.events import event_stream
 from robxfer_api.plan_view import plan_view
+from robxfer_api.spec_body import SPEC_OPENAPI, Spec
 from robxfer_api.views import experiment_row, experiment_view
 from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
 from robxfer_core.planning.cost import Cost, Measured, estimate
 from robxfer_core.planning.plan import Plan, make_plan
-from robxfer_core.spec.states import ExperimentState, JobState
+from robxfer_core.spec.states import AttemptOutcome, JobState
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.experiments import ExperimentRow, ExperimentView, Submitted
 from robxfer_core.spec.wire.plan import PlanView
+from robxfer_core.spec.wire.queries import EventQuery, ExperimentQuery, ReportQuery
 
-from .artifacts import DAMAGE, read_whole
+from .artifacts import DAMAGED_RESPONSE, read_file
+from .parameters import Id, IdempotencyKey, LastEventId
 
 router = APIRouter(prefix="/v1/experiments", tags=["experiments"])
-
-After = Annotated[int, Query(ge=0, le=2**53, description="Id of an event, such as an experiment's `last_event_id`")]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 
 @router.post("", status_code=202, openapi_extra=SPEC_OPENAPI)
 def submit(
     ctx: Ctx, caller: Submitter, spec: Spec, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Submitted:
-    """Asks for a spec to be run; it is validated and planned whole before anything is stored."""
+    """Submits a spec to be run. It is validated and planned whole before anything is stored."""
     once = (idempotency_key, hashlib.sha256(spec.data).hexdigest()) if idempotency_key else None
     earlier = once and experiments.submitted(ctx.engine, caller.project, once)
-    if earlier:  # whatever has become of what it takes: it was taken
+    if earlier:  # not planned again: what it names may be gone by now
         submission = experiments.Submission(earlier, created=False, queues_ready=[])
     else:
-        experiment = spec.read()
+        experiment = spec.parse()
         plan = make_plan(experiment, readable_datasets(ctx))
-        asked = experiment.model_dump(mode="json", exclude_unset=True)
-        submission = experiments.submit(ctx.engine, caller.project, asked, plan, once, caller.name)
-    ctx.ring(submission.queues_ready)
+        as_written = experiment.model_dump(mode="json", exclude_unset=True)
+        submission = experiments.submit(ctx.engine, caller.project, as_written, plan, once, caller.name)
+    ctx.notify_workers(submission.queues_ready)
     response.headers["Location"] = f"/v1/experiments/{submission.experiment_id}"
     view = experiment_view(ctx.engine, caller.project, submission.experiment_id)
     return Submitted(**dict(view), created=submission.created)
 
 
 @router.post("/plan", openapi_extra=SPEC_OPENAPI)
-def plan(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
-    """What submitting the spec would compute, without storing or running anything."""
-    experiment = spec.read()
-    planned = make_plan(experiment, readable_datasets(ctx))
-    uploads.check(ctx.engine, caller.project, planned)
-    states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in planned.nodes])
-    return plan_view(experiment.name, planned, states, _cost(ctx, planned, states))
+def plan_experiment(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
+    """Returns what submitting a spec would compute, without storing or running anything."""
+    experiment = spec.parse()
+    plan = make_plan(experiment, readable_datasets(ctx))
+    uploads.check(ctx.engine, caller.project, plan)
+    states = jobs.states_of_keys(ctx.engine, caller.project, [node.key for node in plan.nodes])
+    return plan_view(experiment.name, plan, states, _cost(ctx, plan, states))
 
 
 @router.get("")
-def page(
-    ctx: Ctx,
-    caller: Reader,
-    state: ExperimentState | None = None,
-    name: Text = None,
-    label: Annotated[Text, Query(description="`key` or `key=value`")] = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Page[ExperimentRow]:
-    """Experiments, newest first."""
-    found = experiments.page(
-        ctx.engine, caller.project, state=state, name=name, label=label, limit=limit, cursor=cursor
-    )
-    return Page(items=[experiment_row(each) for each in found.items], next=found.next)
+def list_experiments(ctx: Ctx, caller: Reader, query: Annotated[ExperimentQuery, Query()]) -> Page[ExperimentRow]:
+    """Lists experiments, newest first."""
+    page = experiments.page(ctx.engine, caller.project, **dict(query))
+    return Page(items=[experiment_row(experiment) for experiment in page.items], next=page.next)
 
 
 @router.get("/{id}")
-def get(ctx: Ctx, caller: Reader, id: Id) -> ExperimentView:
+def get_experiment(ctx: Ctx, caller: Reader, id: Id) -> ExperimentView:
+    """Returns an experiment with its nodes."""
     return experiment_view(ctx.engine, caller.project, id)
 
 
 @router.post("/{id}/cancel")
 def cancel(ctx: Ctx, caller: Submitter, id: Id) -> ExperimentView:
-    """Ends the experiment; jobs that no other wants are stopped. Of one that has ended, nothing changes."""
+    """Ends an experiment and stops jobs that no other needs. An experiment that has ended stays as it is."""
     experiments.cancel(ctx.engine, caller.project, id)
     return experiment_view(ctx.engine, caller.project, id)
 
 
 @router.post("/{id}/retry")
 def retry(ctx: Ctx, caller: Submitter, id: Id) -> ExperimentView:
-    """Gives its failed and cancelled jobs a fresh budget. Of one that is done, nothing changes."""
-    ctx.ring(experiments.retry(ctx.engine, caller.project, id).queues_ready)
+    """Runs failed and cancelled jobs again, with a fresh budget. An experiment that is done stays as it is."""
+    ctx.notify_workers(experiments.retry(ctx.engine, caller.project, id).queues_ready)
     return experiment_view(ctx.engine, caller.project, id)
 
 
-def _known(ctx: Ctx, caller: Reader, id: Id) -> str:
-    # A stream's answer has begun before its body runs: what is not there must be found out earlier.
+def _existing(ctx: Ctx, caller: Reader, id: Id) -> str:
+    # A stream's response begins before the route's body runs: a 404 has to be found in a dependency.
     experiments.state(ctx.engine, caller.project, id)
     return id
 
 
-async def _one_more(ctx: Ctx, caller: Reader, request: Request) -> AsyncIterator[None]:
-    with ctx.streams.one(key_of(caller, address_of(request))):
+async def _hold_stream(ctx: Ctx, caller: Reader, request: Request) -> AsyncIterator[None]:
+    with ctx.streams.hold(rate_limit_key(caller, client_address(request))):
         yield  # until the stream has ended
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse, dependencies=[Depends(_one_more)])
-async def events(
-    ctx: Ctx, caller: Reader, known: Annotated[str, Depends(_known)], last_event_id: LastId = 0, after: After = 0
+@router.get("/{id}/events", response_class=EventSourceResponse, dependencies=[Depends(_hold_stream)])
+async def follow(
+    ctx: Ctx,
+    caller: Reader,
+    id: Annotated[str, Depends(_existing)],
+    query: Annotated[EventQuery, Query()],
+    last_event_id: LastEventId = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of an experiment, and the new ones as they come; `end` once it has ended.
+    """Streams an experiment's past events, then new ones, and `end` once the experiment has ended.
 
-    It starts behind the header Last-Event-ID or the query parameter `after`, whichever is larger: a browser sends the
-    header only when it reconnects. A stream may end earlier, without an `end`: the client then goes on from the last
-    id it has seen.
+    The stream starts after the header Last-Event-ID or the query parameter `after`, whichever is larger: a browser
+    sends the header only when it reconnects. A stream may break off without an `end`; the client resumes with the
+    last id that it has seen.
     """
-    async for line in stream(ctx.fan, ctx.engine, caller, known, max(last_event_id, after)):
-        yield line
+    last_id = max(last_event_id, query.after)
+    async for message in event_stream(ctx.broadcaster, ctx.engine, caller, id, last_id):
+        yield message
 
 
-@router.get("/{id}/report", response_class=Response, responses={200: {"content": {"application/json": {}}}, **DAMAGE})
-def report(ctx: Ctx, caller: Reader, id: Id, node: Text = None) -> Response:
-    """report.json of its report job; of several, of the one that `node` names."""
+@router.get(
+    "/{id}/report",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {}}}, **DAMAGED_RESPONSE},
+)
+def get_report(ctx: Ctx, caller: Reader, id: Id, query: Annotated[ReportQuery, Query()]) -> Response:
+    """Returns report.json of the report job; of several report jobs, of the one that `node` names."""
     experiments.state(ctx.engine, caller.project, id)
-    found = {each.name: each for each in experiments.jobs_of(ctx.engine, id) if leaves_report(each.kind)}
-    if not found:
-        raise Refused(404, "This experiment has no report job.")
-    if node is None and len(found) > 1:
-        raise wrong_query("node", None, f"one of its report jobs: {', '.join(found)}")
-    if node is not None and node not in found:
-        raise wrong_query("node", node, f"one of its report jobs: {', '.join(found)}")
-    member = found[node or next(iter(found))]
-    if member.artifact_id is None or member.state != "done":
-        raise Refused(404, _why_not(ctx, caller.project, member), type=NOT_YET, title="The report is not there yet")
+    reports = {member.name: member for member in experiments.jobs_of(ctx.engine, id) if leaves_report(member.kind)}
+    if not reports:
+        raise HTTPProblem(404, "This experiment has no report job.")
+    member = next(iter(reports.values())) if query.node is None and len(reports) == 1 else reports.get(query.node or "")
+    if member is None:
+        raise invalid_parameter("query", "node", query.node, f"one of its report jobs: {', '.join(reports)}")
+    if member.artifact_id is None or member.state != JobState.DONE:
+        detail = _why_not_done(ctx, caller.project, member)
+        raise HTTPProblem(404, detail, type=NOT_READY, title="The report is not there yet")
     artifact = artifacts.get(ctx.engine, caller.project, member.artifact_id)
-    data = read_whole(ctx, artifact, "report.json")
-    return Response(data, media_type="application/json")
+    return Response(read_file(ctx, artifact, "report.json"), media_type="application/json")
 
 
-def _why_not(ctx: Context, project: str, member: experiments.Member) -> str:
+def _why_not_done(ctx: ApiContext, project: str, member: experiments.Member) -> str:
     reasons = jobs.job(ctx.engine, project, member.job_id).waiting_for
-    told = f": {'; '.join(reason.detail for reason in reasons)}" if reasons else ""
-    return f"The job {member.name} is {member.state}{told}."
+    because = f": {'; '.join(reason.detail for reason in reasons)}" if reasons else ""
+    return f"The job {member.name} is {member.state}{because}."
 
 
-def _cost(ctx: Context, plan: Plan, states: dict[str, JobState]) -> Cost:
+def _cost(ctx: ApiContext, plan: Plan, states: dict[str, JobState]) -> Cost:
+    """Estimates what the jobs of a plan that are not done will take, from attempts that have succeeded."""
     queues = {node.running.full_queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
     measured = {
-        (kind, queue): Measured(each.flops, each.seconds, each.n)
-        for (kind, queue, outcome), each in ctx.tally.read(ctx.engine).items()
-        if outcome == "succeeded"
+        (kind, queue): Measured(total.flops, total.seconds, total.n)
+        for (kind, queue, outcome), total in ctx.tally.read(ctx.engine).items()
+        if outcome == AttemptOutcome.SUCCEEDED
     }
     done = {key for key, state in states.items() if state == JobState.DONE}
     return estimate(plan, done, measured, slots or ctx.settings.slots)

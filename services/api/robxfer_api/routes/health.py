@@ -1,4 +1,4 @@
-"""Whether the service lives and can work, and its figures for Prometheus."""
+"""Liveness, readiness and metrics of the service."""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -14,18 +14,18 @@ router = APIRouter(tags=["service"])
 
 @router.get("/healthz")
 async def healthz() -> Health:
-    """Whether the process answers."""
+    """Says that the process answers."""
     return Health(ok=True)
 
 
 @router.get("/readyz", responses={503: {"model": Health}})
 def readyz(ctx: Ctx, caller: Reader) -> JSONResponse:
-    """Whether what the service needs is there; `missing` names what is not."""
-    lacking = ctx.needs.missing(ctx)
-    return JSONResponse(Health(ok=not lacking, missing=lacking).model_dump(), 503 if lacking else 200)
+    """Says whether the database, the broker and the store answer; `missing` names those that do not."""
+    missing = ctx.readiness.failures()
+    return JSONResponse(Health(ok=not missing, missing=missing).model_dump(), 503 if missing else 200)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(ctx: Ctx, caller: Reader) -> PlainTextResponse:
-    """Queues, jobs, attempts and workers, as Prometheus reads them."""
+    """Returns metrics of queues, attempts and workers for Prometheus."""
     return PlainTextResponse(exposition(ctx.engine, ctx.tally), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,4 +1,4 @@
-"""What there is: models, data sets, workers, kinds of job."""
+"""Kinds of jobs."""
 
 import inspect
 from functools import cache
@@ -7,54 +7,18 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from robxfer_api.auth import Reader
-from robxfer_api.context import Ctx, Cursor, Limit
-from robxfer_api.views import artifact_page
 from robxfer_core.jobs.base import Job
 from robxfer_core.jobs.registry import KINDS, accepted_kinds
-from robxfer_core.ledger import workers
 from robxfer_core.spec.describe import parameters, parts
-from robxfer_core.spec.wire.artifacts import ArtifactView, DatasetsView
 from robxfer_core.spec.wire.base import Page
 from robxfer_core.spec.wire.jobs import KindView, ParameterView
-from robxfer_core.spec.wire.operating import WorkerView
 
-router = APIRouter(prefix="/v1", tags=["lists"])
-
-
-@router.get("/models")
-def models(ctx: Ctx, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> Page[ArtifactView]:
-    """Models that jobs have left, newest first."""
-    return artifact_page(ctx.engine, caller.project, "model", limit, cursor)
+router = APIRouter(prefix="/v1/job-kinds", tags=["job kinds"])
 
 
-@router.get("/datasets")
-def datasets(ctx: Ctx, caller: Reader, limit: Limit = 50, cursor: Cursor = None) -> DatasetsView:
-    """The names that workers can read, and the data sets that jobs have left, newest first."""
-    found = artifact_page(ctx.engine, caller.project, "dataset", limit, cursor)
-    return DatasetsView(readable=workers.known_datasets(ctx.engine), artifacts=found)
-
-
-@router.get("/workers")
-def live_workers(ctx: Ctx, caller: Reader) -> Page[WorkerView]:
-    """The workers that are there."""
-    items = [
-        WorkerView(
-            id=worker.id,
-            queues=worker.queues,
-            slots=worker.slots,
-            device=worker.device,
-            datasets=sorted(worker.datasets),
-            state=worker.state,
-            seen_at=worker.seen_at,
-        )
-        for worker in workers.live(ctx.engine)
-    ]
-    return Page(items=items)
-
-
-@router.get("/job-kinds")
-def job_kinds(caller: Reader) -> Page[KindView]:
-    """Every kind of job with its parameters."""
+@router.get("")
+def list_job_kinds(caller: Reader) -> Page[KindView]:
+    """Lists every kind of job with its parameters."""
     return Page(items=_kinds())
 
 
@@ -77,4 +41,4 @@ def _kind(name: str, model: type[Job]) -> KindView:
 
 
 def _parameters(model: type[BaseModel]) -> list[ParameterView]:
-    return [ParameterView(**vars(each)) for each in parameters(model)]
+    return [ParameterView(**vars(parameter)) for parameter in parameters(model)]

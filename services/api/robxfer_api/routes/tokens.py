@@ -1,37 +1,32 @@
-"""Who may use a project, and who did what in it: for its administrators. Tokens are made on the command line alone."""
+"""Tokens of a project, for its administrators. Tokens are made on the command line only."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from robxfer_api.auth import Admin
-from robxfer_api.context import Ctx, Cursor, Id, Limit
-from robxfer_api.errors import whole
-from robxfer_core.ledger import audit, tokens
+from robxfer_api.context import Ctx
+from robxfer_core.ledger import tokens
 from robxfer_core.spec.wire.base import Page
-from robxfer_core.spec.wire.operating import AuditLine, TokenView
+from robxfer_core.spec.wire.operating import TokenView
+from robxfer_core.spec.wire.queries import PageQuery
 
-router = APIRouter(prefix="/v1", tags=["access"])
+from .parameters import Id
 
-
-@router.get("/tokens")
-def list_tokens(ctx: Ctx, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[TokenView]:
-    """The project's tokens, newest first, without their secrets."""
-    found = tokens.page(ctx.engine, caller.project, limit, cursor)
-    return Page(items=[_view(each) for each in found.items], next=found.next)
+router = APIRouter(prefix="/v1/tokens", tags=["access"])
 
 
-@router.delete("/tokens/{id}")
+@router.get("")
+def list_tokens(ctx: Ctx, caller: Admin, query: Annotated[PageQuery, Query()]) -> Page[TokenView]:
+    """Lists the project's tokens, newest first, without their secrets."""
+    page = tokens.page(ctx.engine, caller.project, query.limit, query.cursor)
+    return Page(items=[_view(token) for token in page.items], next=page.next)
+
+
+@router.delete("/{id}")
 def revoke_token(ctx: Ctx, caller: Admin, id: Id) -> TokenView:
-    """Ends a token at once; what it submitted goes on. Of one that is revoked, nothing changes."""
+    """Ends a token at once; what it submitted goes on. A token that is revoked already stays as it is."""
     return _view(tokens.revoke(ctx.engine, caller.project, id))
-
-
-@router.get("/audit")
-def trail(ctx: Ctx, caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> Page[AuditLine]:
-    """Who asked for what change in the project, granted or not, newest first."""
-    last = whole(cursor, cursor) if cursor is not None else None
-    lines = audit.page(ctx.engine, caller.project, limit, last)
-    items = [AuditLine.model_validate(each, from_attributes=True) for each in lines]
-    return Page(items=items, next=str(items[-1].id) if len(items) == limit else None)
 
 
 def _view(token: tokens.Token) -> TokenView:
