@@ -1,17 +1,16 @@
 """What every kind of job has: how it refers to other jobs, what it leaves, and how it is run."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Queue
 
+from .results import Result
 from .shapes import SMALL_BYTES, SMALL_FLOPS, ShapeContext, Shapes
 
 
@@ -86,35 +85,6 @@ class Running(Strict):
         return f"{self.queue}{self.gpus}" if self.gpus > 1 else self.queue
 
 
-class Result(BaseModel):
-    """What a job writes to its result.json, and what others read from it.
-
-    A field that is absent where it does not apply has `exclude_if=absent` and the default None.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="strings")
-
-    @classmethod
-    def upgrade(cls, result: dict[str, Any]) -> dict[str, Any]:
-        """A result of an older recipe or version, in the form of today's. Kinds that have changed override this."""
-        return result
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read the result.json in an artifact's folder.
-
-        Raises:
-            FileNotFoundError: There is none.
-            pydantic.ValidationError: It is not a result of this kind.
-        """
-        return cls.model_validate(cls.upgrade(json.loads((folder / "result.json").read_bytes())))
-
-
-def absent(value: Any) -> bool:
-    """Whether a field is left out of result.json: where it is None."""
-    return value is None
-
-
 @dataclass(frozen=True)
 class Design:
     """What a report compares, for the effect that it can detect."""
@@ -160,8 +130,8 @@ class Job(Strict):
     """For each reference, by its field's name, the roles and kinds that it may name."""
     ENTRY: ClassVar[str]
     """The function that computes it, as `module:name`: (parameters, inputs, run) -> result. Imported when it runs."""
-    RESULT: ClassVar[type[Result]] = Result
-    """The model of its result.json."""
+    RESULTS: ClassVar[tuple[type[Result], ...]]
+    """The model of its result.json; several where its modes leave different ones."""
     FILES: ClassVar[tuple[str, ...]] = ()
     """Files that it leaves beside result.json, at the least."""
     GATHERS: ClassVar[bool] = False

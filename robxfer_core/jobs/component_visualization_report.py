@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs, Strict
 
 from .base import Artifact, Job
+from .results import TableReportResult
 from .shapes import REPORT_BYTES, Shapes
 
 
@@ -29,6 +30,7 @@ class ComponentVisualizationReport(Job):
     GATHERS = True
     TAKES = {"visualizations": ("visualize",), "sources": ("evaluate",)}
     ENTRY = "robxfer_core.reports.component_visualization.build:report"
+    RESULTS = (TableReportResult,)
     FILES = (
         "report.json",
         "report.html",

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from .base import Job, Result
+from .base import Job
 from .registry import get_kind
+from .results import Result
 from .run import Inputs, Run
 
 RESULT_BYTES = 64 * 1024
@@ -34,7 +35,7 @@ def compute(kind: str, params: dict[str, Any], inputs: Inputs, run: Run) -> None
 def result_json(result: Result | dict[str, Any]) -> bytes:
     """The bytes of a result.json: sorted keys, finite numbers, at most RESULT_BYTES."""
     if isinstance(result, Result):
-        result = result.model_dump(mode="json")
+        result = result.model_dump(mode="json", by_alias=True)
     for at, number in _floats(result):
         if not math.isfinite(number):
             raise ValueError(f"result{at} is {number}; takes finite numbers")

@@ -8,7 +8,21 @@ from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Seed
 
 from .base import Artifact, Job, Role
+from .results import DatasetName, MeanMax, Result, Split
 from .shapes import ShapeContext, Shapes
+
+
+class ControlDatasetResult(Result):
+    """A control arm of a perturbed data set."""
+
+    data: DatasetName
+    """The set."""
+    arm: Literal["relabel_only", "noise"]
+    """Which control arm."""
+    norm: dict[Split, MeanMax]
+    """By split, the norm of what was added, as stored."""
+    unreached: dict[Split, int]
+    """By split, images that could not be moved as far inside [0,1]."""
 
 
 class ControlDataset(Job):
@@ -18,6 +32,7 @@ class ControlDataset(Job):
     ROLE = Role.CONSTRUCTED_DATASET
     TAKES = {"like": ("perturb_dataset",), "dataset": (Role.SOURCE_DATASET,)}
     ENTRY = "robxfer_core.science.construct.perturb:control_dataset"
+    RESULTS = (ControlDatasetResult,)
     FILES = ("dataset.json", "examples.png")
 
     kind: Literal["control_dataset"] = "control_dataset"

@@ -9,6 +9,7 @@ from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed, SetName
 
 from .base import Artifact, Job, Role
+from .results import DatasetResult
 from .shapes import ShapeContext, Shapes, at_most
 
 
@@ -18,6 +19,7 @@ class Dataset(Job):
     ARTIFACT = Artifact.DATASET
     ROLE = Role.SOURCE_DATASET
     ENTRY = "robxfer_core.science.data.read:read_dataset"
+    RESULTS = (DatasetResult,)
     FILES = ("dataset.json",)
 
     kind: Literal["dataset"] = "dataset"

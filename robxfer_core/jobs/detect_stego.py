@@ -11,7 +11,48 @@ from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed
 
 from .base import Artifact, Job
+from .results import ModelCard, Outcomes, Record, Result, TaskSummary, is_none
 from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
+
+
+class ThresholdChoice(Record):
+    """The choice of the threshold on validation pairs."""
+
+    pairs: int
+    """Validation pairs."""
+    p_e: float
+    """P_E on them."""
+
+
+class DetectStegoResult(Result):
+    """How well a detector tells covers and stegos apart on test pairs."""
+
+    model: ModelCard
+    """The network that detects, or whose features the detector learnt on."""
+    data: TaskSummary
+    """The set of covers and stegos."""
+    detector: Literal["linear", "network"]
+    """linear: logistic regression on features; network: the model's own head."""
+    l2: float | None = Field(default=None, exclude_if=is_none)
+    """Of the linear detector: the chosen penalty."""
+    converged: bool | None = Field(default=None, exclude_if=is_none)
+    """Of the linear detector: whether the solver reached its tolerance."""
+    threshold: float
+    """Scores above it are flagged as stegos."""
+    validation: ThresholdChoice
+    """How the threshold was chosen."""
+    pairs: int
+    """Test pairs."""
+    p_fa: float
+    """P_FA: share of covers that are flagged."""
+    p_md: float
+    """P_MD: share of stegos that are not flagged."""
+    p_e: float
+    """P_E = (P_FA + P_MD) / 2."""
+    p_null: float
+    """p of a permutation test of chance."""
+    flagged: Outcomes
+    """Which images are flagged; cover and stego in turn."""
 
 
 class DetectStego(Job):
@@ -25,6 +66,7 @@ class DetectStego(Job):
     TAKES = {"features": ("features",), "model": ("train",), "dataset": ("embed_stego",)}
 
     ENTRY = "robxfer_core.science.stego.detect:detect_stego"
+    RESULTS = (DetectStegoResult,)
 
     kind: Literal["detect_stego"] = "detect_stego"
     features: Ref | None = None

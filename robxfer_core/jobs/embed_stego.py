@@ -10,6 +10,7 @@ from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Seed
 
 from .base import Artifact, Job, Role
+from .results import DatasetName, Record, Result, Split
 from .shapes import ShapeContext, Shapes
 
 Method = Literal["lsb_matching", "textured"]
@@ -29,6 +30,32 @@ class Embedding(Strict):
     saves changes (.23 at payload 1, .06 at .4, where costs are equal)."""
 
 
+class ChangeSummary(Record):
+    """What the messages changed, over the images of a split."""
+
+    rate: float
+    """Share of pixels that were changed."""
+    mean: float
+    """Mean change, in grey levels."""
+    max: float
+    """Largest change, in [0,1] pixels."""
+    l2: float
+    """Mean l2 norm of the change, in [0,1] pixels."""
+
+
+class EmbedStegoResult(Result):
+    """A set of covers and stegos."""
+
+    data: DatasetName
+    """The set."""
+    embedding: Embedding
+    """How messages were hidden."""
+    pairs: dict[Split, int]
+    """Pairs of cover and stego, by split."""
+    change: dict[Split, ChangeSummary]
+    """What the messages changed, by split."""
+
+
 class EmbedStego(Embedding, Job):
     """A set of two classes: each image as it is (label 0, cover) and beside it with a message (label 1, stego).
 
@@ -40,6 +67,7 @@ class EmbedStego(Embedding, Job):
     ROLE = Role.CONSTRUCTED_DATASET
     TAKES = {"dataset": (Role.SOURCE_DATASET,)}
     ENTRY = "robxfer_core.science.stego.embed:embed_stego"
+    RESULTS = (EmbedStegoResult,)
     FILES = ("dataset.json", "examples.png")
 
     kind: Literal["embed_stego"] = "embed_stego"

@@ -10,6 +10,7 @@ from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Apgd, Attack, Precision, Seed
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import ModelCard, Norm, Outcomes, Record, Result
 from .shapes import ShapeContext, Shapes, at_most
 
 MASKING_PASSES = 32 * 150
@@ -17,6 +18,47 @@ MASKING_PASSES = 32 * 150
 
 
 AttackName = Literal["pgd", "apgd_ce", "apgd_dlr", "apgd_dlr_t"]
+
+
+class AttackOutcome(Record):
+    """What one attack left at one level."""
+
+    tried: int
+    """Images that it attacked: those that the attacks before it left right."""
+    accuracy: float
+    """Accuracy after it, a fraction of all images."""
+
+
+class MaskingWarning(Record):
+    """A sign that an attack is broken, most often that gradients are masked."""
+
+    code: str
+    """Which sign, one of those that `evaluate` lists."""
+    text: str
+    """What was seen."""
+
+
+class EvaluateResult(Result):
+    """Accuracies of a model, clean and under attack."""
+
+    model: ModelCard
+    """The network."""
+    n: int
+    """Test images that it was evaluated on."""
+    clean: float
+    """Accuracy on the images as they are, a fraction."""
+    robust: dict[str, float]
+    """Accuracy after all attacks, by eps."""
+    attacks: dict[str, dict[str, AttackOutcome]]
+    """By eps above 0, what each attack in turn left."""
+    margin_in_place_of_dlr: list[str]
+    """Attacks that used the margin, since there are too few classes for DLR."""
+    norm: Norm
+    """Of the threat models."""
+    correct: dict[str, Outcomes]
+    """By eps, which images are classified right after all attacks; 0 is clean."""
+    warnings: list[MaskingWarning]
+    """Signs that an attack is broken."""
 
 
 class Evaluate(Job):
@@ -31,6 +73,7 @@ class Evaluate(Job):
     ARTIFACT = Artifact.RESULT
     TAKES = {"model": (Role.MODEL,), "dataset": DATASETS}
     ENTRY = "robxfer_core.science.attacks.evaluate:evaluate"
+    RESULTS = (EvaluateResult,)
 
     kind: Literal["evaluate"] = "evaluate"
     model: Ref

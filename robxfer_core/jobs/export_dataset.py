@@ -8,7 +8,32 @@ from pydantic import Field
 from robxfer_core.spec.base import Ref
 
 from .base import DATASETS, Artifact, Job
+from .results import DatasetName, Result, Split
 from .shapes import SMALL_BYTES, ShapeContext, Shapes
+
+
+class ExportedData(DatasetName):
+    """The set that was exported."""
+
+    key: str
+    """The key of the job that made it."""
+
+
+class ExportDatasetResult(Result):
+    """Files in a format that other software reads."""
+
+    format: Literal["folder", "npz", "parquet", "webdataset"]
+    """The format."""
+    lossless: bool
+    """Whether pixels are exactly those of the set."""
+    data: ExportedData
+    """The set that was exported."""
+    images: dict[Split, int]
+    """Images by split."""
+    files: int
+    """Number of files."""
+    bytes: int
+    """Size of all files."""
 
 
 class ExportDataset(Job):
@@ -21,6 +46,7 @@ class ExportDataset(Job):
     ARTIFACT = Artifact.EXPORT
     TAKES = {"dataset": DATASETS}
     ENTRY = "robxfer_core.science.data.export.job:export_dataset"
+    RESULTS = (ExportDatasetResult,)
 
     kind: Literal["export_dataset"] = "export_dataset"
     dataset: Ref

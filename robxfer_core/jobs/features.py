@@ -8,7 +8,17 @@ from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Precision
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import ModelCard, Result, TaskSummary
 from .shapes import UNKNOWN_LENGTH, ShapeContext, Shapes
+
+
+class FeaturesResult(Result):
+    """The representation of a data set."""
+
+    model: ModelCard
+    """The network that computed it."""
+    data: TaskSummary
+    """The data set."""
 
 
 class Features(Job):
@@ -17,6 +27,7 @@ class Features(Job):
     ARTIFACT = Artifact.FEATURES
     TAKES = {"model": (Role.MODEL,), "dataset": DATASETS}
     ENTRY = "robxfer_core.science.transfer.job:features"
+    RESULTS = (FeaturesResult,)
     FILES = ("train_x.npy", "train_y.npy", "test_x.npy", "test_y.npy")
 
     kind: Literal["features"] = "features"

@@ -6,10 +6,24 @@ from pydantic import Field, model_validator
 
 from .base import Artifact, Job
 from .import_dataset import Upload
+from .results import Result
 from .shapes import Shapes
 
 FILE_BYTES = 200e6
 """Estimate for a file whose size the server will tell: about that of a published ResNet-50 checkpoint."""
+
+
+class FetchResult(Result):
+    """The file that was fetched."""
+
+    file: str
+    """Its name in the artifact."""
+    source: str
+    """Where it came from: a URL, or a path under ROBXFER_DATA_ROOT."""
+    sha256: str
+    """Of its content, in hex."""
+    bytes: int
+    """Its size."""
 
 
 class Fetch(Job):
@@ -21,6 +35,7 @@ class Fetch(Job):
 
     ARTIFACT = Artifact.FILE
     ENTRY = "robxfer_core.science.data.fetch:fetch"
+    RESULTS = (FetchResult,)
 
     kind: Literal["fetch"] = "fetch"
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\{eps\})?[A-Za-z0-9._-]*$", max_length=128)]

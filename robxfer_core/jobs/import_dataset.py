@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.fields import Seed, SetName
 
 from .base import Artifact, Job, Role
+from .results import DatasetResult
 from .shapes import ShapeContext, Shapes
 
 Upload = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -24,6 +25,7 @@ class ImportDataset(Job):
     ARTIFACT = Artifact.DATASET
     ROLE = Role.SOURCE_DATASET
     ENTRY = "robxfer_core.science.data.uploads.dataset:import_dataset"
+    RESULTS = (DatasetResult,)
     FILES = ("dataset.json",)
 
     kind: Literal["import_dataset"] = "import_dataset"

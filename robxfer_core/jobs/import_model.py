@@ -11,6 +11,7 @@ from robxfer_core.spec.fields import Arch, MomentsName, Seed, ThreatModel
 
 from .base import Artifact, Job, Role
 from .import_dataset import Upload
+from .results import ModelCard, Result
 from .shapes import SMALL_FLOPS, UNKNOWN_IMAGES, ShapeContext, Shapes
 
 Moments = Annotated[list[Annotated[float, Field(ge=-10, le=10)]], Field(min_length=1, max_length=3)]
@@ -19,6 +20,15 @@ ROBUST_STEPS = 20
 """PGD steps of the robust accuracy in the model card."""
 ROBUST_IMAGES = 1000
 """Test images, the first so many, of the robust accuracy in the model card."""
+
+
+class ImportModelResult(Result):
+    """The model that was imported."""
+
+    model: ModelCard
+    """What the network is, with its measured accuracy where a data set was named."""
+    names: list[str]
+    """Which tensors were taken, renamed and dropped, a line each."""
 
 
 class ImportModel(Job):
@@ -34,6 +44,7 @@ class ImportModel(Job):
     ROLE = Role.MODEL
     TAKES = {"file": ("fetch",), "dataset": (Role.SOURCE_DATASET,)}
     ENTRY = "robxfer_core.science.models.imported:import_model"
+    RESULTS = (ImportModelResult,)
     FILES = ("model.json", "model.safetensors", "mapping.json")
 
     kind: Literal["import_model"] = "import_model"

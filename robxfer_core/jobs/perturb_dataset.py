@@ -10,6 +10,7 @@ from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Attack, Precision, Seed, ThreatModel
 
 from .base import Artifact, Job, Role
+from .results import DatasetName, MeanMax, ModelCard, Result, Split, StoredImages
 from .shapes import ShapeContext, Shapes
 
 SEARCH_PASSES = 4 * 512
@@ -27,6 +28,39 @@ class RaiseEps(Strict):
     """Largest eps tried."""
 
 
+class StoredPerturbation(StoredImages):
+    """How a perturbed set is stored, and whether it still fools."""
+
+    fooling: dict[Split, float]
+    """By split, the fooling rate of the images as stored, a fraction."""
+
+
+class PerturbDatasetResult(Result):
+    """A perturbed data set."""
+
+    data: DatasetName
+    """The set."""
+    generator: ModelCard
+    """The network that the images were perturbed on."""
+    generator_accuracy: dict[Split, float]
+    """By split, the generator's accuracy on the unperturbed images, a fraction."""
+    threat: ThreatModel
+    """The threat model, with the eps that was reached."""
+    eps: float
+    """The eps that was reached, in pixels of the stored image."""
+    eps_tried: list[tuple[float, float]]
+    """While eps was raised: each eps and its fooling rate."""
+    fooling: dict[Split, float]
+    """By split, the fooling rate of the images before they were stored: among images with another target than their
+    own class, how many the generator takes for the target."""
+    norm: dict[Split, MeanMax]
+    """By split, the norm of the perturbation as stored."""
+    stored: StoredPerturbation
+    """How it is stored."""
+    targets: Literal["uniform", "uniform_other", "shift"]
+    """How targets were drawn."""
+
+
 class PerturbDataset(Job):
     """The antirobust variant: each image is moved towards a target class of a generator and labelled with it.
 
@@ -37,6 +71,7 @@ class PerturbDataset(Job):
     ROLE = Role.CONSTRUCTED_DATASET
     TAKES = {"dataset": (Role.SOURCE_DATASET,), "generator": (Role.MODEL,)}
     ENTRY = "robxfer_core.science.construct.perturb:perturb_dataset"
+    RESULTS = (PerturbDatasetResult,)
     FILES = ("dataset.json", "examples.png")
 
     kind: Literal["perturb_dataset"] = "perturb_dataset"

@@ -10,6 +10,17 @@ from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Attack, Precision, Seed
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import (
+    DatasetName,
+    Headline,
+    ModelCard,
+    Norm,
+    Record,
+    Result,
+    Split,
+    TableResult,
+    TaskSummary,
+)
 from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
 
 Measure = Literal["usefulness", "cka", "leep", "logme", "knn"]
@@ -36,6 +47,192 @@ MOST = 50
 """Data sets times eps of one usefulness: its result.json has a part and a row for each."""
 
 
+class ComponentCount(Record):
+    """Which components were measured."""
+
+    of: int
+    """Length of the representation."""
+    measured: int
+    """Components that were measured."""
+    constant: int
+    """Of those, the ones that never vary, of which nothing can be said."""
+
+
+class FeatureCount(Record):
+    """How many features have a property; all the intervals hold together."""
+
+    count: int
+    """By their estimates."""
+    low: int
+    """Those whose whole interval has it."""
+    high: int
+    """Those whose interval does not exclude it."""
+
+
+class UsefulnessEstimate(Record):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    """The estimate."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+class FeatureGroup(Record):
+    """A group of features, by what they are on D."""
+
+    features: int
+    """Features in it."""
+    rho: UsefulnessEstimate | None
+    """Their mean usefulness; none where nothing was measured."""
+    gamma: float | None
+    """Their mean robust usefulness; none where nothing was measured."""
+
+
+FeatureGroupName = Literal["robustly_useful", "useful_not_robust", "not_useful"]
+
+
+class UsefulnessLevel(Record):
+    """Usefulness under attack at one eps."""
+
+    eps: float
+    """Radius of the threat model, in pixel units."""
+    gamma: float | None
+    """Mean robust usefulness over features."""
+    first_order: float | None
+    """The same to first order in eps, from gradients."""
+    robustly_useful: FeatureCount
+    """Features with gamma above 0."""
+    useful_not_robust: FeatureCount
+    """Features with rho above 0 and gamma not above 0."""
+    by_group_on_d: dict[FeatureGroupName, FeatureGroup]
+    """By what features are on D, their means on this set."""
+
+
+class ProbedSet(DatasetName):
+    """A set that was measured."""
+
+    key: str
+    """The key of the job that made it."""
+
+
+class UsefulnessSet(Record):
+    """Usefulness on one data set."""
+
+    data: ProbedSet
+    """The set."""
+    n: int
+    """Its measured images."""
+    features: int
+    """Features: a component and a class each."""
+    rho: float | None
+    """Mean usefulness over features."""
+    useful: FeatureCount
+    """Features with rho above 0."""
+    levels: list[UsefulnessLevel]
+    """By eps, ascending."""
+
+
+class ProbeResult(Result):
+    """What every measure leaves."""
+
+    measure: Measure
+    """Which measure."""
+    model: ModelCard
+    """The network."""
+
+
+class UsefulnessResult(ProbeResult):
+    """Usefulness of the components of a representation."""
+
+    components: ComponentCount
+    """Which components were measured."""
+    classes: int
+    """Number of classes."""
+    norm: Norm
+    """Of the threat models."""
+    eps: list[float]
+    """Radii, ascending."""
+    split: Split
+    """The split that was measured."""
+    n_standardised: int
+    """Images of D that features were standardised on."""
+    sets: list[UsefulnessSet]
+    """D first, then each set of `also`."""
+    title: str
+    """What a table of it is called."""
+    headline: Headline
+    """What was found, in a sentence."""
+    table: TableResult
+    """The counts."""
+
+
+class CkaResult(ProbeResult):
+    """Linear CKA of two networks' representations."""
+
+    other: ModelCard
+    """The network that it is compared with."""
+    cka: float | None
+    """Linear CKA, unbiased; none where a representation does not vary."""
+    error: float | None
+    """Its standard error by a jackknife over minibatches; none of one minibatch."""
+    batches: int
+    """Minibatches."""
+    n: int
+    """Images in them."""
+    data: DatasetName
+    """The images."""
+
+
+class LeepResult(ProbeResult):
+    """LEEP of a network on a data set."""
+
+    leep: float
+    """LEEP, at most 0, in nats."""
+    uninformed: float
+    """LEEP of a network that says nothing: minus the entropy of the labels."""
+    n: int
+    """Images."""
+    data: DatasetName
+    """The data set."""
+
+
+class LogmeResult(ProbeResult):
+    """LogME of a representation on a data set."""
+
+    logme: float
+    """LogME: mean over classes of the largest log evidence per image."""
+    classes: dict[str, float]
+    """The same by class."""
+    converged: bool
+    """Whether every fixed point was reached."""
+    n: int
+    """Images."""
+    length: int
+    """Length of the representation."""
+    data: TaskSummary
+    """The data set."""
+
+
+class KnnResult(ProbeResult):
+    """Accuracy of nearest neighbours."""
+
+    accuracy: dict[str, float]
+    """By k, a fraction."""
+    interval: dict[str, list[float]]
+    """By k, a 95 % Wilson interval: lower and upper end."""
+    metric: Literal["cosine", "euclidean"]
+    """How near two representations are."""
+    n_train: int
+    """Images that vote."""
+    n_test: int
+    """Images that are classified."""
+    data: TaskSummary
+    """The data set."""
+
+
 class Probe(Job):
     """One measure of a representation: usefulness of its components (the paper's section 3, Ilyas et al. 2019), linear
     CKA with another model's, LEEP, LogME, or the accuracy of nearest neighbours.
@@ -57,6 +254,7 @@ class Probe(Job):
         "features": ("features",),
     }
     ENTRY = "robxfer_core.science.probe.measure:probe"
+    RESULTS = (UsefulnessResult, CkaResult, LeepResult, LogmeResult, KnnResult)
 
     kind: Literal["probe"] = "probe"
     measure: Measure

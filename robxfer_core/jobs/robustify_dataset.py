@@ -10,7 +10,97 @@ from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Precision, Seed
 
 from .base import Artifact, Job, Role
+from .results import DatasetName, ModelCard, Record, Result, StoredImages
 from .shapes import UNKNOWN_IMAGES, ShapeContext, Shapes
+
+
+class RobustifiedData(DatasetName):
+    """A robust or non-robust set."""
+
+    n_train: int
+    """Training images."""
+    n_test: int
+    """Test images."""
+
+
+class GeneratorAccuracy(Record):
+    """Accuracy of the generator, fractions."""
+
+    train: float
+    """On the training split of the original set."""
+    test: float
+    """On the test split of the original set."""
+    made: float
+    """On the images that were made, with the labels of their originals."""
+
+
+class SeedData(Record):
+    """Where the seed images came from."""
+
+    name: str
+    """The set."""
+    n: int
+    """Its training images."""
+    same: bool
+    """Whether it is the original set itself."""
+
+
+class DistanceSummary(Record):
+    """Relative distance of representations, over images."""
+
+    mean: float
+    """Mean."""
+    q10: float
+    """10 % quantile."""
+    median: float
+    """Median."""
+    q90: float
+    """90 % quantile."""
+    max: float
+    """Largest."""
+
+
+class RelativeDistance(Record):
+    """Relative distance from the originals' representations."""
+
+    start: DistanceSummary
+    """Of the seed images."""
+    reached: DistanceSummary
+    """Of the images that were made."""
+    stored: DistanceSummary
+    """Of those as stored."""
+
+
+class MatchingCost(Record):
+    """What making the set cost."""
+
+    gradient_steps: int
+    """Steps times images."""
+    flops: float
+    """Floating-point operations of those steps."""
+
+
+class RobustifyDatasetResult(Result):
+    """A robust or non-robust data set."""
+
+    data: RobustifiedData
+    """The set."""
+    generator: ModelCard
+    """The network whose representations were matched."""
+    generator_accuracy: GeneratorAccuracy
+    """How well the generator classifies."""
+    seed_data: SeedData
+    """Where the seed images came from."""
+    relative_distance: RelativeDistance
+    """How near the representations came."""
+    agreement: float
+    """Fraction of the made images that the generator gives the class of their originals."""
+    cost: MatchingCost
+    """What it cost."""
+    stored: StoredImages
+    """How it is stored."""
+    seed: int
+    """The seed of the job."""
 
 
 class RobustifyDataset(Job):
@@ -31,6 +121,7 @@ class RobustifyDataset(Job):
         "seed_data": (Role.SOURCE_DATASET,),
     }
     ENTRY = "robxfer_core.science.construct.robustify:robustify_dataset"
+    RESULTS = (RobustifyDatasetResult,)
     FILES = ("dataset.json", "examples.png")
 
     kind: Literal["robustify_dataset"] = "robustify_dataset"

@@ -10,6 +10,7 @@ from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Seed
 
 from .base import Artifact, Job
+from .results import Interval, Record, Result
 from .shapes import Shapes
 
 
@@ -187,6 +188,114 @@ class Multiclass(Strict):
         return 300.0 * (source * passes + heads * (self.test + sum(self.n2)))
 
 
+class LinearPoint(Record):
+    """A point of a linear simulation at one eps; means over repeats."""
+
+    rank: int
+    """r, of the representation."""
+    tasks: int
+    """Source tasks."""
+    snr: float
+    """Signal-to-noise ratio of the source tasks."""
+    diversity: float
+    """Diversity of the source tasks."""
+    n1: int
+    """Samples of a source task."""
+    n2: int
+    """Samples of the target task."""
+    eps: float
+    """Radius of the source tasks' threat model, in standard deviations of the noise."""
+    excess: Interval
+    """Excess risk."""
+    deviation: float
+    """Standard deviation of the excess risk over repeats."""
+    difference: Interval | None
+    """Excess risk less that at the smallest eps, of the same draws; simultaneous over the levels."""
+    expected: float
+    """Mean of the excess risk over target samples, in closed form."""
+    population: float
+    """Excess risk with infinitely many samples."""
+    subspace: float
+    """|(I - B^ B^')B|, spectral norm."""
+    surviving: float
+    """Source tasks whose classifier is not 0."""
+    surviving_expected: float | None
+    """The same in closed form, where there is one."""
+    short: float
+    """Share of repeats in which fewer tasks than the rank survive."""
+    oracle: float
+    """Excess risk with the true representation."""
+
+
+class MulticlassPoint(Record):
+    """A point of a multi-class simulation; means over repeats."""
+
+    eps: float
+    """Radius of the source task's threat model, in standard deviations of an input."""
+    n1: int
+    """Samples of the source task."""
+    n2: int
+    """Samples of the target task."""
+    excess: Interval
+    """Excess risk."""
+    representation: Interval
+    """The part that is due to the representation."""
+    head: Interval
+    """The part that is due to the head."""
+    head_asymptotic: float | None
+    """That part to leading order in 1 / n2; none where the model is misspecified."""
+    converged: float
+    """Share of repeats whose source fit converged."""
+
+
+class Slope(Record):
+    """A log-log slope of excess risk over a number of samples, beside the slopes of published bounds."""
+
+    eps: float
+    """Radius of the source task's threat model."""
+    over: Literal["n1", "n2"]
+    """Over which number of samples."""
+    of: Literal["excess", "representation", "head"]
+    """Of which part of the excess risk."""
+    slope: Interval | None
+    """The slope; none where a value was not positive."""
+    bounds: dict[Literal["du", "deng"], float]
+    """Slopes of the bounds of Du et al. 2021 and Deng et al. 2021."""
+    nearer: Literal["du", "deng"] | None
+    """Which of them is nearer."""
+    apart: bool
+    """Whether the interval lies wholly on the nearer one's side."""
+
+
+class SimulateResult(Result):
+    """Excess risk of representation transfer at every point."""
+
+    title: str
+    """What a report calls it."""
+    setting: Linear | Multiclass = Field(discriminator="name")
+    """The model that was simulated."""
+    repeats: int
+    """Independent draws."""
+    confidence: float
+    """Of the intervals."""
+
+
+class LinearResult(SimulateResult):
+    """Of a linear setting."""
+
+    points: list[LinearPoint]
+    """Every point at every eps."""
+
+
+class MulticlassResult(SimulateResult):
+    """Of a multi-class setting."""
+
+    points: list[MulticlassPoint]
+    """Every point."""
+    slopes: list[Slope]
+    """Log-log slopes."""
+
+
 class Simulate(Job):
     """Excess risk of representation transfer by Monte Carlo, beside closed forms where there are any (section 2.1).
 
@@ -196,6 +305,7 @@ class Simulate(Job):
     RECIPE = 2
     ARTIFACT = Artifact.RESULT
     ENTRY = "robxfer_core.science.simulate.job:simulate"
+    RESULTS = (LinearResult, MulticlassResult)
     FILES = ("results.parquet",)
 
     kind: Literal["simulate"] = "simulate"

@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs
 
 from .base import Artifact, Job
+from .results import TableReportResult
 from .shapes import REPORT_BYTES, Shapes
 
 
@@ -20,6 +21,7 @@ class SimulateReport(Job):
     TAKES = {"simulations": ("simulate",)}
 
     ENTRY = "robxfer_core.reports.simulate.build:report"
+    RESULTS = (TableReportResult,)
     FILES = ("report.json", "report.html", "figure.png", "figure.svg", "results.parquet")
 
     kind: Literal["simulate_report"] = "simulate_report"

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from robxfer_core.spec.base import Refs, Strict
 
 from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .results import TableReportResult
 from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
 from .train import Training
 
@@ -49,6 +50,7 @@ class SourceModificationReport(Job):
     }
 
     ENTRY = "robxfer_core.reports.source_modification.build:source_modification_report"
+    RESULTS = (TableReportResult,)
     FILES = ("report.json", "report.html", "figure4b.png", "figure4b.svg", "results.parquet")
 
     kind: Literal["source_modification_report"] = "source_modification_report"

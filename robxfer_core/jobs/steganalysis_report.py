@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs, Strict
 
 from .base import Artifact, Design, Job, SeedsByLevel
+from .results import ReportResult, VerdictRow
 from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
 
 
@@ -22,6 +23,13 @@ class StegoArm(Strict):
     """Linear detectors on every source model's representation, and on random networks'."""
     reference: Refs = Field(min_length=1)
     """The high-pass networks, trained on the task itself."""
+
+
+class SteganalysisReportResult(ReportResult):
+    """A steganalysis report in short; the whole is in report.json."""
+
+    verdicts: list[VerdictRow]
+    """One for each task."""
 
 
 class SteganalysisReport(Job):
@@ -39,6 +47,7 @@ class SteganalysisReport(Job):
     }
 
     ENTRY = "robxfer_core.reports.steganalysis.build:report"
+    RESULTS = (SteganalysisReportResult,)
     FILES = ("report.json", "report.html", "figure.png", "figure.svg", "results.parquet")
 
     kind: Literal["steganalysis_report"] = "steganalysis_report"

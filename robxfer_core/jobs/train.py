@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from robxfer_core.spec.archs import CHANNELS, LAYOUTS, forward_flops, representation
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Arch, Attack, Augment, Fraction, Precision, Seed, Sgd, ThreatModel
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import ModelCard, Record, Result, is_none
 from .shapes import UNKNOWN_IMAGES, UNKNOWN_SIDE, ShapeContext, Shapes
 
 Method = Literal["pgd", "trades", "free", "fast"]
@@ -85,6 +86,58 @@ class Training(Strict):
         return 3 + 3 * self.attack.steps * self.attack.restarts
 
 
+class HoldoutCurves(Record):
+    """Accuracies on the held-out images after each of the last epochs; empty where none are held out."""
+
+    clean: list[float]
+    """Accuracy on the images as they are, fractions."""
+    robust: list[float]
+    """Accuracy under PGD; empty where eps is 0."""
+
+
+class SingleStepProbe(Record):
+    """Accuracies of the last epochs by which catastrophic overfitting to single steps shows."""
+
+    fgsm: list[float]
+    """Under one step (FGSM), fractions."""
+    pgd: list[float]
+    """Under PGD, fractions."""
+
+
+class Overfitting(Record):
+    """Where a network was first seen to resist single steps and nothing else."""
+
+    epoch: int
+    """The epoch after which."""
+    fgsm: float
+    """Accuracy on the probe batch under single steps, as in training, after that epoch; a fraction."""
+    pgd: float
+    """The same under PGD."""
+    best_pgd: float
+    """The largest accuracy under PGD before."""
+
+
+class TrainResult(Result):
+    """A trained network."""
+
+    model: ModelCard
+    """What the network is and can do."""
+    holdout: HoldoutCurves
+    """Accuracies on held-out images."""
+    probe: SingleStepProbe | None = Field(default=None, exclude_if=is_none)
+    """Where training takes single steps."""
+    overfitting: Overfitting | None = None
+    """Catastrophic overfitting to single steps; none where there was none."""
+
+    @model_serializer(mode="wrap")
+    def _without_probe(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Training without single steps has neither `probe` nor `overfitting`."""
+        fields = serialise(self)
+        if self.probe is None:
+            del fields["overfitting"]
+        return fields
+
+
 class Train(Training, Job):
     """Trains a network, standard (eps 0) or adversarially (Madry et al. 2018), from scratch or from another model."""
 
@@ -93,6 +146,7 @@ class Train(Training, Job):
     SEVERAL_GPUS = True
     TAKES = {"dataset": DATASETS, "init": (Role.MODEL,)}
     ENTRY = "robxfer_core.science.training.train:train"
+    RESULTS = (TrainResult,)
     FILES = ("model.json", "model.safetensors")
 
     kind: Literal["train"] = "train"

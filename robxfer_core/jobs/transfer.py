@@ -11,6 +11,7 @@ from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Attack, Precision, Schedule, Seed
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import ModelCard, Norm, Outcomes, Record, Result, TaskSummary, is_none
 from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
 
 Rate = Annotated[float, Field(gt=0, le=100)]
@@ -93,6 +94,124 @@ BY_BACKBONE = tuple(name for settings in PRESETS.values() for name in settings)
 """Parameters of how images reach a backbone that is run every epoch."""
 
 
+class Curve(Record):
+    """A learning curve: one head, trained on n images. Accuracies are fractions."""
+
+    n: int
+    """Training images."""
+    standardised: bool
+    """Whether features were divided by their standard deviations on the training split."""
+    train_loss: list[float]
+    """Mean training loss of each epoch."""
+    test: list[float]
+    """Accuracy on the test split after each epoch."""
+    mean_per_class: float | None
+    """Mean over classes of the accuracy after the last epoch; none in results of older versions."""
+    correct_first: Outcomes
+    """Which test images are classified right after the first epoch."""
+    correct_last: Outcomes
+    """The same after the last epoch."""
+    clean_first: float | None = Field(default=None, exclude_if=is_none)
+    """Of a constructed set: accuracy after the first epoch on the images it was made from, with their own labels."""
+    clean_last: float | None = Field(default=None, exclude_if=is_none)
+    """The same after the last epoch."""
+
+
+class Asymptote(Record):
+    """A head solved to its end by a second-order method, its penalty chosen on the validation part."""
+
+    test: float
+    """Accuracy on the test split, a fraction."""
+    l2: float
+    """The chosen penalty."""
+    validation: float
+    """Accuracy on the validation part, a fraction."""
+    converged: bool
+    """Whether the solver reached its tolerance."""
+
+
+class Rates(Record):
+    """A learning rate and a weight decay."""
+
+    lr: float
+    """Learning rate."""
+    weight_decay: float
+    """Weight decay."""
+
+
+class Candidate(Rates):
+    """A pair that was tried."""
+
+    validation: float
+    """Accuracy on the validation part, a fraction."""
+
+
+class TunedHead(Record):
+    """The head of the best learning rate and weight decay on the validation part. Accuracies are fractions."""
+
+    best: Rates
+    """The chosen pair."""
+    validation: float
+    """Accuracy of the chosen pair on the validation part."""
+    test: float
+    """Accuracy on the test split, after training on the whole training split."""
+    mean_per_class: float | None
+    """Mean over classes of that accuracy; none in results of older versions."""
+    correct: Outcomes
+    """Which test images are classified right."""
+    table: list[Candidate]
+    """All pairs that were tried."""
+
+
+class RobustAccuracy(Record):
+    """Robust accuracy of the whole network after transfer."""
+
+    norm: Norm
+    """Of the threat models."""
+    n: int
+    """Test images that were attacked."""
+    accuracy: dict[str, float]
+    """By eps, a fraction."""
+
+
+class TransferResult(Result):
+    """What a representation is worth on a new task."""
+
+    model: ModelCard
+    """The source network."""
+    data: TaskSummary
+    """The new task."""
+    features_key: str | None = Field(default=None, exclude_if=is_none)
+    """The key of the `features` job, where heads were trained on stored features."""
+    regime: Regime
+    """fixed_feature or full_network."""
+    unfrozen_blocks: int
+    """Blocks of the body that were trained too."""
+    curves: list[Curve]
+    """Learning curves by training-set size, raw and standardised features."""
+    asymptote: dict[Literal["raw", "standardised"], Asymptote]
+    """What heads tend to; empty where the network was run every epoch."""
+    tuned: TunedHead | None
+    """The tuned head; none where nothing was tuned."""
+    robust: RobustAccuracy | None
+    """Robust accuracy; none where it was not asked for."""
+    seed: int
+    """The seed of the job."""
+
+    @classmethod
+    def upgrade(cls, result: dict[str, Any]) -> dict[str, Any]:
+        """Results of older versions lack regimes, robust accuracies and means over classes."""
+        curves = [{"mean_per_class": None, **curve} for curve in result["curves"]]
+        tuned = result["tuned"] and {"mean_per_class": None, **result["tuned"]}
+        older = {"regime": "fixed_feature", "unfrozen_blocks": 0, "robust": None}
+        return {**older, **result, "curves": curves, "tuned": tuned}
+
+    @property
+    def n_train(self) -> int:
+        """Training images of the largest curve."""
+        return max(curve.n for curve in self.curves)
+
+
 class Transfer(Heads, Job):
     """Transfer of a representation to a new task (the paper's section 2): y = W R(x) + b is learnt there.
 
@@ -111,6 +230,7 @@ class Transfer(Heads, Job):
         "clean_dataset": (Role.SOURCE_DATASET,),
     }
     ENTRY = "robxfer_core.science.transfer.job:transfer"
+    RESULTS = (TransferResult,)
 
     kind: Literal["transfer"] = "transfer"
     regime: Regime = "fixed_feature"

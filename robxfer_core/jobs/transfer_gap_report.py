@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs, Strict
 
 from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .results import Headline, Result, VerdictRow
 from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
 from .transfer import Regime
 
@@ -25,6 +26,30 @@ class Arm(Strict):
     """The constructed sets, for their fooling rates and norms; empty for `standard`."""
 
 
+class SlopeHeadline(Headline):
+    """The antirobust slope less the standard slope."""
+
+    difference: float | None
+    """Their difference; none where no target has both arms."""
+    low: float | None
+    """Lower end of its interval."""
+    high: float | None
+    """Upper end of its interval."""
+    unit: str
+    """Its unit."""
+
+
+class TransferGapReportResult(Result):
+    """A transfer-gap report in short; the whole is in report.json."""
+
+    title: str
+    """Of the report."""
+    verdicts: list[VerdictRow]
+    """One for each panel."""
+    headline: SlopeHeadline
+    """The headline."""
+
+
 class TransferGapReport(Job):
     """Statistics, figure and verdict of a transfer-gap study, from the results of its jobs."""
 
@@ -38,6 +63,7 @@ class TransferGapReport(Job):
         "data": (Role.CONSTRUCTED_DATASET,),
     }
     ENTRY = "robxfer_core.reports.transfer_gap.build:report"
+    RESULTS = (TransferGapReportResult,)
     FILES = ("report.json", "report.html", "figure3.png", "figure3.svg", "results.parquet")
 
     kind: Literal["transfer_gap_report"] = "transfer_gap_report"

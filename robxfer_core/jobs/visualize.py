@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed
 
 from .base import DATASETS, Artifact, Job, Role
+from .results import DatasetName, ModelCard, Record, Result
 from .shapes import UNKNOWN_IMAGES, ShapeContext, Shapes
 
 TOP = 9
@@ -31,6 +32,112 @@ IMAGES = 8
 """Targets of an inversion where the spec says no number."""
 
 
+class TestImages(DatasetName):
+    """The test split that was used."""
+
+    n_test: int
+    """Its images."""
+
+
+class ComponentPicture(Record):
+    """One component: how far the picture drives it, and what the picture looks like."""
+
+    component: int
+    """Its number in the representation."""
+    start: float
+    """Its value on the seed image."""
+    end: float
+    """Its value on the picture."""
+    top: float
+    """Its mean on the top-9 real images."""
+    slope: float
+    """Spectral slope of the picture: the steeper, the smoother."""
+    alive: bool
+    """Whether some real images activate it more than others."""
+    auroc: float | None
+    """How much nearer the picture is to the top-9 images than to the others, for the independent network; .5: not."""
+    auroc_start: float | None
+    """The same of the seed image."""
+    auroc_top: float | None
+    """The same of the top-9 images among themselves."""
+
+
+class ComponentResult(Result):
+    """Pictures of components."""
+
+    mode: Literal["component"]
+    """component."""
+    model: ModelCard
+    """The network that was visualised."""
+    judge: ModelCard
+    """The independent network."""
+    data: TestImages
+    """Where the real images are from."""
+    steps: int
+    """Gradient steps."""
+    step_size: float
+    """l2 length of a step, in pixel units."""
+    components: list[ComponentPicture]
+    """One entry for each picture."""
+    slope_real: float
+    """Mean spectral slope of real images."""
+    slope_start: float
+    """Mean spectral slope of the seed images."""
+
+
+class Inversion(Record):
+    """One inversion: distances before and after."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    image: int
+    """Place of the target in the test split."""
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    """Its class."""
+    relative_start: float
+    """Relative distance of representations at the start."""
+    relative_end: float
+    """The same at the end."""
+    pixels_start: float
+    """l2 distance of pixels at the start."""
+    pixels_end: float
+    """The same at the end."""
+
+
+class InversionMeans(Record):
+    """Means over the inversions."""
+
+    relative_start: float
+    """Relative distance of representations at the start."""
+    relative_end: float
+    """The same at the end."""
+    pixels_start: float
+    """l2 distance of pixels at the start."""
+    pixels_end: float
+    """The same at the end."""
+
+
+class InversionResult(Result):
+    """Images with the representations of target images."""
+
+    mode: Literal["inversion"]
+    """inversion."""
+    model: ModelCard
+    """The network that was inverted."""
+    data: TestImages
+    """Where the targets are from."""
+    start: Literal["noise", "image"]
+    """What images started from."""
+    steps: int
+    """Gradient steps."""
+    step_size: float
+    """l2 length of a step, in pixel units."""
+    images: list[Inversion]
+    """One entry for each inversion."""
+    mean: InversionMeans
+    """Means over the inversions."""
+
+
 class Visualize(Job):
     """Images made for a representation R: what drives one of its components up, or what it takes for a given image.
 
@@ -45,6 +152,7 @@ class Visualize(Job):
     TAKES = {"model": (Role.MODEL,), "dataset": DATASETS, "judge": (Role.MODEL,)}
     DISTINCT = (("judge", "model"),)
     ENTRY = "robxfer_core.science.visualize.job:visualize"
+    RESULTS = (ComponentResult, InversionResult)
     FILES = ("visualization.npz", "visualization.png")
 
     kind: Literal["visualize"] = "visualize"

@@ -8,6 +8,7 @@ from pydantic import Field
 from robxfer_core.spec.base import Refs, Strict
 
 from .base import Artifact, Design, Job, Role, SeedsByLevel
+from .results import Record, TableReportResult
 from .shapes import REPORT_BYTES, ShapeContext, Shapes, fewest_tests
 from .train import Training
 from .transfer import Heads
@@ -24,6 +25,26 @@ class Amount(Strict):
     """Heads on the representation of every model of the family, and of random networks where there are some."""
 
 
+class CostRow(Record):
+    """What a part of the study cost."""
+
+    part: str
+    """The part."""
+    jobs: int
+    """Its jobs."""
+    flops: float | None
+    """Its floating-point operations; none where others trained the family."""
+
+
+class WhichEpsReportResult(TableReportResult):
+    """A report of `which_eps` in short; the whole is in report.json."""
+
+    few_shot_differs: dict[str, bool]
+    """By images of a class, whether another level is shown to be best than with all images."""
+    cost: list[CostRow]
+    """What the study cost."""
+
+
 class WhichEpsReport(Job):
     """Which robustness level of a family to use for a target, with a confidence set, from the results of a study.
 
@@ -37,6 +58,7 @@ class WhichEpsReport(Job):
     RESULTS_ONLY = True
     TAKES = {"transfers": ("transfer",), "source_data": (Role.SOURCE_DATASET,)}
     ENTRY = "robxfer_core.reports.which_eps.build:report"
+    RESULTS = (WhichEpsReportResult,)
     FILES = ("report.json", "report.html", "figure.png", "figure.svg", "results.parquet")
 
     kind: Literal["which_eps_report"] = "which_eps_report"

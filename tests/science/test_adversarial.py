@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from robxfer_core.jobs.run import Inputs, LocalRun, Preempted
-from robxfer_core.jobs.train import Train
+from robxfer_core.jobs.train import Overfitting, Train
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.attacks.threat import distance
@@ -66,8 +66,8 @@ def test_every_method_makes_robust(inputs: Inputs) -> None:
     def robust(**params: Any) -> float:
         run = LocalRun()
         result = train(spec_of(**params), inputs, run)
-        assert ("overfitting" in result) == (params.get("method") in ("free", "fast"))
-        assert result.get("overfitting") is None
+        assert ("overfitting" in result.model_dump()) == (params.get("method") in ("free", "fast"))
+        assert result.overfitting is None
         network = models.load(run.out)
         assert share(correct(network, data.x, data.y, ThreatModel(eps=0.0), Attack(), seed=0)) > 0.9
         threat = ThreatModel.model_validate(THREAT)
@@ -180,7 +180,8 @@ def test_free_makes_as_many_passes_as_it_is_given(few: Inputs) -> None:
     result = train(spec, few, run)
     train(spec_of(epochs=6, threat={"eps": 0.0}, batch_size=16), few, plain)
     assert spec.rounds == 3
-    assert len(result["holdout"]["robust"]) == len(result["probe"]["pgd"]) == 3
+    assert result.probe is not None
+    assert len(result.holdout.robust) == len(result.probe.pgd) == 3
     assert run.asked == plain.asked  # one step each
     assert run.done is not None
     assert run.done[0] == run.done[1]
@@ -212,10 +213,10 @@ def test_eps_rises_linearly_and_a_set_step_size_with_it() -> None:
 )
 def test_catastrophic_overfitting_is_found_where_it_is(fgsm: list[float], pgd: list[float], epoch: int | None) -> None:
     found = overfitted(fgsm, pgd)
-    assert (found and found["epoch"]) == epoch
+    assert (found and found.epoch) == epoch
     if found is not None and epoch:
-        assert found["pgd"] == pgd[epoch]
-        assert found["best_pgd"] == max(pgd[:epoch])
+        assert found.pgd == pgd[epoch]
+        assert found.best_pgd == max(pgd[:epoch])
 
 
 def test_during_the_warm_up_nothing_is_found() -> None:
@@ -232,7 +233,7 @@ def test_a_collapse_is_measured_and_said(inputs: Inputs) -> None:
     state = State.start(models.load(plain.out), spec.optimizer, averaged=False, team=Team())
     state.fgsm, state.pgd, state.epoch = [0.2], [0.6], 1
     watch(spec, state, data.x, data.y, run)
-    assert found_in(spec, state) == {"epoch": 1, "fgsm": state.fgsm[1], "pgd": state.pgd[1], "best_pgd": 0.6}
+    assert found_in(spec, state) == Overfitting(epoch=1, fgsm=state.fgsm[1], pgd=state.pgd[1], best_pgd=0.6)
     assert run.metrics == {
         ("probe_fgsm", 1): state.fgsm[1],
         ("probe_pgd", 1): state.pgd[1],

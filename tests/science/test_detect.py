@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.compute import compute, result_json
 from robxfer_core.jobs.detect_stego import DetectStego
+from robxfer_core.jobs.features import FeaturesResult
+from robxfer_core.jobs.results import TaskSummary
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science import models
 from robxfer_core.science.models.residuals import high_pass_filters
@@ -19,6 +21,8 @@ from robxfer_core.science.stego.detect import best_threshold, errors_at, permuta
 from robxfer_core.science.support.batches import epoch_batches
 from robxfer_core.spec.archs import RESIDUALS
 from robxfer_core.spec.fields import Arch
+
+from .cards import model_card
 
 KEY = "a" * 64
 DIGITS = {"name": "digits", "max_train": 200, "max_test": 100}
@@ -131,8 +135,8 @@ def test_where_nothing_is_hidden_nothing_is_found():
     for split in ("train", "test"):
         np.save(run.out / f"{split}_x.npy", rng.standard_normal((600, 20)).astype(np.float32))
         np.save(run.out / f"{split}_y.npy", labels)
-    about = {"data": {"name": "made", "variant": "stego", "classes": 2}, "model": {}}
-    (run.out / "result.json").write_text(json.dumps(about))
+    data = TaskSummary(name="made", variant="stego", n_train=600, n_test=600, classes=2)
+    (run.out / "result.json").write_bytes(result_json(FeaturesResult(model=model_card(), data=data)))
     _, found = job("detect_stego", {}, features=run)
     assert 0.42 < found["p_e"] < 0.58
     assert found["p_null"] > 0.01

@@ -49,23 +49,23 @@ def spec_of(**params: Any) -> Evaluate:
 def test_the_worst_case_is_at_most_each_attack_alone(inputs: Inputs, norm: str) -> None:
     eps = [0.4, 0.8] if norm == "l2" else [0.05, 0.12]
     result = evaluate(spec_of(attacks=list(ATTACKS), eps=eps, norm=norm), inputs, LocalRun())
-    n = result["n"]
-    assert result["warnings"] == []
-    assert result["margin_in_place_of_dlr"] == []
+    n = result.n
+    assert result.warnings == []
+    assert result.margin_in_place_of_dlr == []
     alone = {name: evaluate(spec_of(attacks=[name], eps=eps, norm=norm), inputs, LocalRun()) for name in ATTACKS}
-    for level, told in result["attacks"].items():
+    for level, told in result.attacks.items():
         assert list(told) == list(ATTACKS)
-        bits = unpacked(result["correct"][level], n)
-        assert result["robust"][level] == bits.mean() == told["apgd_dlr_t"]["accuracy"]
+        bits = unpacked(result.correct[level], n)
+        assert result.robust[level] == bits.mean() == told["apgd_dlr_t"].accuracy
         # PGD comes first, on all images; what is left to the others is what those before them left.
-        assert told["pgd"] == alone["pgd"]["attacks"][level]["pgd"]
-        assert told["pgd"]["tried"] == n
-        assert told["apgd_ce"]["tried"] == round(told["pgd"]["accuracy"] * n)
-        assert told["apgd_dlr_t"]["tried"] == round(told["apgd_ce"]["accuracy"] * n)
+        assert told["pgd"] == alone["pgd"].attacks[level]["pgd"]
+        assert told["pgd"].tried == n
+        assert told["apgd_ce"].tried == round(told["pgd"].accuracy * n)
+        assert told["apgd_dlr_t"].tried == round(told["apgd_ce"].accuracy * n)
         for name, one in alone.items():
-            assert result["robust"][level] <= one["robust"][level] + 1 / n, name  # other batches round differently
-            assert (bits <= unpacked(one["correct"][level], n)).mean() > 0.99
-    assert result["robust"] != alone["pgd"]["robust"]  # the others found something
+            assert result.robust[level] <= one.robust[level] + 1 / n, name  # other batches round differently
+            assert (bits <= unpacked(one.correct[level], n)).mean() > 0.99
+    assert result.robust != alone["pgd"].robust  # the others found something
 
 
 @pytest.mark.parametrize("stop_at", [2, 3, 5])
@@ -92,7 +92,7 @@ def test_two_classes_have_a_margin_and_no_dlr(inputs: Inputs, tmp_path: Path) ->
     )
     fields = {"model": [Input(tmp_path, KEY)], "dataset": [Input(tmp_path / "two", KEY)]}
     result = evaluate(spec_of(attacks=["apgd_dlr", "apgd_dlr_t"]), Inputs(fields), LocalRun())
-    assert result["margin_in_place_of_dlr"] == ["apgd_dlr", "apgd_dlr_t"]
+    assert result.margin_in_place_of_dlr == ["apgd_dlr", "apgd_dlr_t"]
     with pytest.raises(ValueError, match="each attack once"):
         spec_of(attacks=["pgd", "pgd"])
 
@@ -132,8 +132,8 @@ def doubted(inputs: Inputs, kind: type[Network] = Network, norm: str = "l2", eps
     survived = correct(network, data.x[clean], data.y[clean], threat, attack, seed=0)
     seeds = torch.arange(len(clean))
     found = probe(network, to_unit(data.x[clean]), data.y[clean], survived, threat, attack, seeds=seeds)
-    assert all(doubt["text"] for doubt in found)
-    return {doubt["code"] for doubt in found}
+    assert all(doubt.text for doubt in found)
+    return {doubt.code for doubt in found}
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 0.2), ("l2", 1.5), ("linf", 0.02), ("linf", 0.2)])
@@ -153,7 +153,7 @@ def test_a_weak_attack_is_doubted_beside_a_step_and_noise(inputs: Inputs) -> Non
     x, y = to_unit(data.x[:32]), network(to_unit(data.x[:32])).argmax(1)
     threat, survived = ThreatModel(norm="linf", eps=0.4), torch.ones(32, dtype=torch.bool)
     found = probe(network, x, y, survived, threat, Attack(steps=5), seeds=torch.arange(32))
-    assert {doubt["code"] for doubt in found} == {"single_step_wins", "noise_wins"}
+    assert {doubt.code for doubt in found} == {"single_step_wins", "noise_wins"}
     assert probe(network, x[:7], y[:7], survived[:7], threat, Attack(steps=5), seeds=torch.arange(7)) == []
 
 
@@ -162,7 +162,7 @@ def test_accuracy_that_does_not_fall_is_doubted() -> None:
         return torch.arange(100) < n
 
     levels = [0.0, 0.5, 1.0]
-    assert [d["code"] for d in accuracy_flat(levels, [first(90)] * 3)] == ["accuracy_flat"]
+    assert [d.code for d in accuracy_flat(levels, [first(90)] * 3)] == ["accuracy_flat"]
     assert accuracy_flat(levels, [first(90), first(90), first(89)]) == []
     assert accuracy_flat([0.0, 0.5, 0.6], [first(90)] * 3) == []
     assert accuracy_flat(levels, [first(5)] * 3) == []
@@ -176,10 +176,10 @@ def test_an_evaluation_warns_and_logs(inputs: Inputs, tmp_path: Path) -> None:
     models.save(network, tmp_path, threat=ThreatModel(eps=0.0), seed=0, epochs=1)
     fields, run = {"model": [Input(tmp_path, KEY)], "dataset": inputs.all("dataset")}, LocalRun()
     masked = evaluate(spec_of(), Inputs(fields), run)
-    assert {"zero_gradients", "loss_flat"} <= {warning["code"] for warning in masked["warnings"]}
-    assert run.lines == [warning["text"] for warning in masked["warnings"]]
+    assert {"zero_gradients", "loss_flat"} <= {warning.code for warning in masked.warnings}
+    assert run.lines == [warning.text for warning in masked.warnings]
     # DLR does not care for the scale: it finds what the cross-entropy does not.
     found = evaluate(spec_of(attacks=["pgd", "apgd_dlr_t"]), Inputs(fields), LocalRun())
     honest = evaluate(spec_of(attacks=["apgd_dlr_t"]), inputs, LocalRun())
-    assert found["robust"]["0.8"] < masked["robust"]["0.8"] - 0.1
-    assert found["robust"]["0.8"] == pytest.approx(honest["robust"]["0.8"], abs=0.02)
+    assert found.robust["0.8"] < masked.robust["0.8"] - 0.1
+    assert found.robust["0.8"] == pytest.approx(honest.robust["0.8"], abs=0.02)

@@ -66,19 +66,19 @@ def test_counts_each_image_at_each_level(inputs: Inputs) -> None:
     result = evaluate(spec_of(eps=[1.0, 0.5], seed=4), inputs, run)
     data, network = load(inputs.one("dataset").path, "test"), models.load(inputs.one("model").path)
     x, n = to_unit(data.x), len(data.y)
-    assert result["n"] == n
-    assert result["model"]["name"] == "cnn.l2_eps0"
-    assert list(result["correct"]) == ["0", "0.5", "1"]
-    assert list(result["robust"]) == ["0.5", "1"]
-    assert result["clean"] == unpacked(result["correct"]["0"], n).mean() > 0.9
-    assert result["clean"] > result["robust"]["0.5"] > result["robust"]["1"]
-    for eps, accuracy in result["robust"].items():
+    assert result.n == n
+    assert result.model.name == "cnn.l2_eps0"
+    assert list(result.correct) == ["0", "0.5", "1"]
+    assert list(result.robust) == ["0.5", "1"]
+    assert result.clean == unpacked(result.correct["0"], n).mean() > 0.9
+    assert result.clean > result.robust["0.5"] > result.robust["1"]
+    for eps, accuracy in result.robust.items():
         threat = ThreatModel(norm="l2", eps=float(eps))
         seeds = image_seeds(derive(4, "attack"), torch.arange(n))
         attacked = pgd(network, x, data.y, threat, 5, 2.5 * threat.eps / 5, random_start=True, seeds=seeds)
         right = (network(attacked).argmax(1) == data.y).numpy()
-        assert (unpacked(result["correct"][eps], n) == right).mean() > 0.99  # other batches round differently
-        assert accuracy == unpacked(result["correct"][eps], n).mean()
+        assert (unpacked(result.correct[eps], n) == right).mean() > 0.99  # other batches round differently
+        assert accuracy == unpacked(result.correct[eps], n).mean()
     assert run.done == (3 * n, 3 * n, "images")
     assert run.lines == []
 
@@ -98,9 +98,9 @@ def test_the_batch_size_changes_nothing(inputs: Inputs, monkeypatch: pytest.Monk
 
 def test_looks_at_the_first_images_only(inputs: Inputs) -> None:
     result = evaluate(spec_of(max_images=13, eps=[0.0], norm="linf"), inputs, LocalRun())
-    assert result["n"] == 13
-    assert result["robust"] == {"0": result["clean"]}
-    assert list(result["correct"]) == ["0"]
+    assert result.n == 13
+    assert result.robust == {"0": result.clean}
+    assert list(result.correct) == ["0"]
 
 
 def test_doubts_accuracy_that_rises_with_eps() -> None:
@@ -110,8 +110,8 @@ def test_doubts_accuracy_that_rises_with_eps() -> None:
     assert accuracy_rises([0.0, 0.5, 1.0], [first(90), first(60), first(60)]) == []
     assert accuracy_rises([0.0, 0.5], [first(50), first(54)]) == []  # 4 of 4 gained: 4 is not above 2 sqrt(4)
     (doubt,) = accuracy_rises([0.0, 0.5, 1.0], [first(90), first(50), first(60)])
-    assert doubt["code"] == "accuracy_rises"
-    assert "0.5000 at eps 0.5 to 0.6000 at eps 1" in doubt["text"]
+    assert doubt.code == "accuracy_rises"
+    assert "0.5000 at eps 0.5 to 0.6000 at eps 1" in doubt.text
 
 
 def test_level_names_are_short_and_exact() -> None:

@@ -107,12 +107,10 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     card = models.save(network, tmp_path, threat=ThreatModel(eps=0.5), seed=2, epochs=3)
     loaded = models.load(tmp_path)
     assert torch.equal(loaded(images()), network(images()))
-    assert card["name"] == "cifar_resnet20.l2_eps0.5"
-    assert json.loads((tmp_path / "model.json").read_text()) == card
+    assert card.name == "cifar_resnet20.l2_eps0.5"
+    assert json.loads((tmp_path / "model.json").read_text()) == card.model_dump(mode="json")
     assert all(parameter.requires_grad for parameter in loaded.parameters())
-    assert models.save(network, tmp_path, threat=ThreatModel(eps=0.0), seed=2, epochs=0)["name"].endswith(
-        ".random_init"
-    )
+    assert models.save(network, tmp_path, threat=ThreatModel(eps=0.0), seed=2, epochs=0).name.endswith(".random_init")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +130,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 )
 def test_a_model_json_that_lies_is_refused(tmp_path: Path, field: str, value: object) -> None:
     card = models.save(make(), tmp_path, threat=ThreatModel(eps=0.5), seed=2, epochs=3)
-    (tmp_path / "model.json").write_text(json.dumps(card | {field: value}))
+    (tmp_path / "model.json").write_text(json.dumps(card.model_dump(mode="json") | {field: value}))
     with pytest.raises(models.BadModel):
         models.load(tmp_path)
 

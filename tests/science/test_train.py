@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
+from robxfer_core.jobs.train import HoldoutCurves
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
@@ -50,20 +51,20 @@ def test_learns_and_adversarial_training_makes_robust(inputs: Inputs) -> None:
         clean = correct(network, data.x, data.y, ThreatModel(eps=0.0), Attack(), seed=0)
         assert share(clean) > 0.9
         robust.append(share(correct(network, data.x, data.y, threat, Attack(steps=10), seed=0)))
-        assert result["holdout"]["clean"][-1] > 0.9
-        assert len(result["holdout"]["clean"]) == 6
-        assert len(result["holdout"]["robust"]) == (6 if eps else 0)
-        assert result["model"] == json.loads((run.out / "model.json").read_text())
-        assert result["model"]["threat"] == {"norm": "l2", "eps": eps}
-        assert [run.metrics["holdout_clean", epoch] for epoch in range(6)] == result["holdout"]["clean"]
+        assert result.holdout.clean[-1] > 0.9
+        assert len(result.holdout.clean) == 6
+        assert len(result.holdout.robust) == (6 if eps else 0)
+        assert result.model.model_dump(mode="json") == json.loads((run.out / "model.json").read_text())
+        assert result.model.threat == ThreatModel(norm="l2", eps=eps)
+        assert [run.metrics["holdout_clean", epoch] for epoch in range(6)] == result.holdout.clean
         assert run.metrics["train_loss", 5] < run.metrics["train_loss", 0]
         assert run.metrics["images_per_s", 6] > 0
         assert run.done is not None
         assert run.done[0] == run.done[1]
         assert run.done[2] == "images"
         moments = channel_moments(data.x, torch.arange(len(data.x)))  # of the test images: close to the training's
-        assert result["model"]["mean"] == pytest.approx(moments[0], rel=0.05)
-        assert result["model"]["std"] == pytest.approx(moments[1], rel=0.05)
+        assert result.model.mean == pytest.approx(moments[0], rel=0.05)
+        assert result.model.std == pytest.approx(moments[1], rel=0.05)
     assert robust[1] > robust[0] + 0.1
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -131,9 +132,9 @@ def test_seeds_decide(few: Inputs) -> None:
 def test_no_epochs_publish_the_random_start(few: Inputs) -> None:
     run = LocalRun()
     result = train(spec_of(epochs=0, seed=3), few, run)
-    assert result["model"]["epochs"] == 0
-    assert result["model"]["name"] == "cnn.random_init"
-    assert result["holdout"] == {"clean": [], "robust": []}
+    assert result.model.epochs == 0
+    assert result.model.name == "cnn.random_init"
+    assert result.holdout == HoldoutCurves(clean=[], robust=[])
     data = load(few.one("dataset").path, "train")
     start = starting_network(spec_of(seed=3), data, torch.arange(len(data.y)), None)
     assert all(torch.equal(value, published(run)[name]) for name, value in start.named_parameters())
@@ -189,7 +190,7 @@ def test_goes_on_from_another_model(inputs: Inputs, few: Inputs, tmp_path: Path)
     with pytest.raises(ValueError, match="epochs: 0"):
         starting_network(spec_of(init=KEY, epochs=0), data, kept, Input(source.out, KEY))
     both = Inputs({"dataset": few.all("dataset"), "init": [Input(source.out, KEY)]})
-    assert train(spec_of(init=KEY, epochs=8), both, LocalRun())["holdout"]["clean"][-1] > 0.8
+    assert train(spec_of(init=KEY, epochs=8), both, LocalRun()).holdout.clean[-1] > 0.8
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_held_out_images_are_not_trained_on(few: Inputs, tmp_path: Path) -> None
     assert not torch.equal(weights[0], weights[2])
     run = LocalRun()
     result = train(spec_of(holdout=0.0, epochs=1), few, run)
-    assert result["holdout"] == {"clean": [], "robust": []}
+    assert result.holdout == HoldoutCurves(clean=[], robust=[])
     assert run.done == (len(data.y), len(data.y), "images")
     half = LocalRun()
     train(spec_of(holdout=0.5, epochs=1), few, half)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.compute import compute, result_json
+from robxfer_core.jobs.features import FeaturesResult
+from robxfer_core.jobs.results import TaskSummary
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, to_unit, write_shards
@@ -17,6 +19,8 @@ from robxfer_core.science.data.subset import per_class, stratified_order
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
 from robxfer_core.spec.fields import Arch, Schedule, ThreatModel
+
+from .cards import model_card
 
 KEY = "0" * 64
 
@@ -31,8 +35,8 @@ def written(folder: Path, n: int = 200, m: int = 90, width: int = 6, classes: in
         x = (centres[y] + 0.8 * rng.normal(size=(count, width))) * np.logspace(0, -1, width) + 1
         np.save(folder / f"{split}_x.npy", x.astype(np.float32))
         np.save(folder / f"{split}_y.npy", y)
-    data = {"name": "clusters", "variant": "standard", "n_train": n, "n_test": m, "classes": classes}
-    (folder / "result.json").write_text(json.dumps({"model": {"name": "made up"}, "data": data}))
+    data = TaskSummary(name="clusters", variant="standard", n_train=n, n_test=m, classes=classes)
+    (folder / "result.json").write_bytes(result_json(FeaturesResult(model=model_card(), data=data)))
     return Input(folder, KEY)
 
 
@@ -56,7 +60,7 @@ def test_curves_for_each_size_raw_and_standardised(tmp_path: Path) -> None:
         assert len(curve["test"]) == len(curve["train_loss"]) == 6
         for at, name in ((0, "correct_first"), (-1, "correct_last")):
             assert bits(curve[name], 90).mean() == pytest.approx(curve["test"][at], abs=1e-6)
-    assert told["model"] == {"name": "made up"}
+    assert told["model"]["name"] == "made up"
     assert told["features_key"] == KEY
     whole = told["curves"][-2]
     assert [run.metrics["test_accuracy", epoch] for epoch in range(6)] == pytest.approx(whole["test"], abs=1e-6)
@@ -178,8 +182,8 @@ def test_a_candidate_that_diverges_is_not_chosen(tmp_path: Path) -> None:
 
 def test_clean_features_are_those_of_the_same_model(tmp_path: Path) -> None:
     made, other = written(tmp_path / "f"), written(tmp_path / "g")
-    about = json.loads((other.path / "result.json").read_text())
-    (other.path / "result.json").write_text(json.dumps(about | {"model": {"name": "another"}}))
+    another = FeaturesResult.read(other.path).model_copy(update={"model": model_card(name="another")})
+    (other.path / "result.json").write_bytes(result_json(another))
     inputs = Inputs({"features": [made], "clean": [other]})
     with pytest.raises(ValueError, match="clean: features of another model"):
         compute("transfer", {"features": KEY, "clean": KEY}, inputs, LocalRun(tmp_path / "r"))

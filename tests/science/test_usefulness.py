@@ -17,7 +17,7 @@ from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.probe.estimate import Standard, mean_usefulness, standardise, usefulness
-from robxfer_core.science.probe.summary import Measured, summarise
+from robxfer_core.science.probe.summary import Measured, headline, summarise, table
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Arch, ThreatModel
 
@@ -170,7 +170,13 @@ def test_the_largest_result_has_room() -> None:
     levels = [0.1234567 * (level + 1) for level in range(eps)]
     low, high = (np.stack([value + sign * level for level in levels]) for sign in (-0.1, 0.1))
     part = Measured("n" * 60, "relabel_only", KEY, y, value, np.full_like(value, 0.1), low, high)
-    assert len(result_json(summarise([part] * sets, standard, levels, "linf"))) < 56 * 1024
+    summaries = summarise([part] * sets, standard, levels)
+    result = {
+        "sets": [each.model_dump() for each in summaries],
+        "headline": headline(summaries, levels, "linf"),
+        "table": table(summaries, levels).model_dump(),
+    }
+    assert len(result_json(result)) < 56 * 1024
     with pytest.raises(ValidationError, match="60 parts"):
         Probe(measure="usefulness", model=Ref(KEY), dataset=Ref(KEY), also=[Ref(KEY)] * 5, eps=levels)
 

@@ -5,13 +5,12 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.evaluate import AttackName, Evaluate
+from robxfer_core.jobs.evaluate import AttackName, AttackOutcome, Evaluate, EvaluateResult, MaskingWarning
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import load, to_unit
@@ -23,7 +22,7 @@ from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 
 from .apgd import apgd, apgd_targeted
 from .losses import DLR_CLASSES, TARGETED_DLR_CLASSES
-from .masking import PROBES, Doubt, accuracy_flat, accuracy_rises, probe
+from .masking import PROBES, accuracy_flat, accuracy_rises, probe
 from .pgd import evaluating, pgd
 
 BATCH = 256
@@ -108,7 +107,7 @@ def _outcomes(
     return torch.cat(parts).cpu() if parts else torch.zeros(0, dtype=torch.bool)
 
 
-def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
+def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> EvaluateResult:
     """Clean accuracy and the worst case over the attacks at each eps, with each image's outcome, on the test split.
 
     The first attack runs on all images, each later one on those that are right still. Resumes from the last attack that
@@ -161,21 +160,21 @@ def evaluate(spec: Evaluate, inputs: Inputs, run: Run) -> dict[str, Any]:
         if attack in (None, spec.attacks[-1]):
             run.metric("accuracy", level, share(outcome))
     worst = [right[0], *right[len(spec.attacks) :: len(spec.attacks)]]
-    warnings = _doubts(network, spec, x, y, levels, worst)
+    warnings = _masking_warnings(network, spec, x, y, levels, worst)
     for warning in warnings:
-        run.log(warning["text"])
+        run.log(warning.text)
     names = [level_name(eps) for eps in levels]
-    return {
-        "model": models.read_card(model).model_dump(mode="json"),
-        "n": len(y),
-        "clean": share(right[0]),
-        "robust": {name: share(r) for eps, name, r in zip(levels, names, worst, strict=True) if eps in spec.eps},
-        "attacks": _each_attack(spec, names, rows, right),
-        "margin_in_place_of_dlr": [name for name in spec.attacks if network.classes < _CLASSES.get(name, 0)],
-        "norm": spec.norm,
-        "correct": {name: packed(r) for name, r in zip(names, worst, strict=True)},
-        "warnings": warnings,
-    }
+    return EvaluateResult(
+        model=models.read_card(model),
+        n=len(y),
+        clean=share(right[0]),
+        robust={name: share(r) for eps, name, r in zip(levels, names, worst, strict=True) if eps in spec.eps},
+        attacks=_attack_outcomes(spec, names, rows, right),
+        margin_in_place_of_dlr=[name for name in spec.attacks if network.classes < _CLASSES.get(name, 0)],
+        norm=spec.norm,
+        correct={name: packed(r) for name, r in zip(names, worst, strict=True)},
+        warnings=warnings,
+    )
 
 
 _CLASSES: dict[str, int] = {"apgd_dlr": DLR_CLASSES, "apgd_dlr_t": TARGETED_DLR_CLASSES}
@@ -201,23 +200,23 @@ def _move(network: Network, spec: Evaluate, name: AttackName | None, threat: Thr
             )
 
 
-def _each_attack(
+def _attack_outcomes(
     spec: Evaluate, names: list[str], rows: list[tuple[int, AttackName | None]], right: list[Tensor]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """For each level above 0, of each attack in turn: the images tried and the accuracy left after it."""
-    told: dict[str, dict[str, dict[str, float]]] = {}
+) -> dict[str, dict[str, AttackOutcome]]:
+    """For each level above 0, what each attack in turn left."""
+    outcomes: dict[str, dict[str, AttackOutcome]] = {}
     for row, (level, attack) in enumerate(rows):
         if attack is None:
             continue
         first = attack == spec.attacks[0]
         tried = len(right[row]) if first else int(right[row - 1].sum())
-        told.setdefault(names[level], {})[attack] = {"tried": tried, "accuracy": share(right[row])}
-    return told
+        outcomes.setdefault(names[level], {})[attack] = AttackOutcome(tried=tried, accuracy=share(right[row]))
+    return outcomes
 
 
-def _doubts(
+def _masking_warnings(
     network: Network, spec: Evaluate, x: Tensor, y: Tensor, levels: list[float], worst: list[Tensor]
-) -> list[Doubt]:
+) -> list[MaskingWarning]:
     """What speaks against the attacks at these levels; a few images are probed at the largest."""
     device = network.mean.device
     places = worst[0].nonzero().flatten()[:PROBES]

@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.control_dataset import ControlDataset
-from robxfer_core.jobs.perturb_dataset import PerturbDataset
+from robxfer_core.jobs.control_dataset import ControlDataset, ControlDatasetResult
+from robxfer_core.jobs.perturb_dataset import PerturbDataset, PerturbDatasetResult, StoredPerturbation
+from robxfer_core.jobs.results import DatasetName, MeanMax
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
@@ -70,7 +71,7 @@ class State:
         return state
 
 
-def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> PerturbDatasetResult:
     """Move each image of both splits towards a target class of the generator, by targeted PGD, and label it with that.
 
     Images are perturbed at the size they are stored in, those whose target is their own class too. A fooling rate is
@@ -100,7 +101,7 @@ def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> dict[str,
             if run.checkpoint_due():
                 run.checkpoint(state.save)
 
-    accuracy = {
+    accuracy: dict[Split, float] = {
         split: share(correct(network, images.x, images.y, ThreatModel(eps=0.0), spec.attack, seed=spec.seed))
         for split, images in data.items()
     }
@@ -114,22 +115,22 @@ def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> dict[str,
     first, test = state.parts["test"][0], data["test"]
     moved, targets = torch.from_numpy(first.x), torch.from_numpy(first.target)
     write_examples(run.out, test.x[: len(moved)], moved, test.y, targets, test.classes)
-    return {
-        "data": {"name": train.name, "variant": "antirobust"},
-        "generator": models.read_card(inputs.one("generator").path).model_dump(mode="json"),
-        "generator_accuracy": accuracy,
-        "threat": {"norm": spec.threat.norm, "eps": eps},
-        "eps": eps,
-        "eps_tried": [list(pair) for pair in state.tried],
-        "fooling": {split: fooling(state.parts[split], data[split].y, stored=False) for split in SPLITS},
-        "norm": {split: _summary(np.concatenate([part.norm for part in state.parts[split]])) for split in SPLITS},
-        "stored": {
-            "dtype": spec.store,
-            "bytes": sum(path.stat().st_size for path in run.out.glob("*.npz")),
-            "fooling": {split: fooling(state.parts[split], data[split].y, stored=True) for split in SPLITS},
-        },
-        "targets": spec.targets,
-    }
+    return PerturbDatasetResult(
+        data=DatasetName(name=train.name, variant="antirobust"),
+        generator=models.read_card(inputs.one("generator").path),
+        generator_accuracy=accuracy,
+        threat=ThreatModel(norm=spec.threat.norm, eps=eps),
+        eps=eps,
+        eps_tried=state.tried,
+        fooling={split: fooling(state.parts[split], data[split].y, stored=False) for split in SPLITS},
+        norm={split: _summary(np.concatenate([part.norm for part in state.parts[split]])) for split in SPLITS},
+        stored=StoredPerturbation(
+            dtype=spec.store,
+            bytes=sum(path.stat().st_size for path in run.out.glob("*.npz")),
+            fooling={split: fooling(state.parts[split], data[split].y, stored=True) for split in SPLITS},
+        ),
+        targets=spec.targets,
+    )
 
 
 def draw_targets(how: str, y: Tensor, classes: int, seeds: Tensor) -> Tensor:
@@ -210,18 +211,18 @@ def fooling(parts: list[Part], y: Tensor, *, stored: bool) -> float:
     return float(fooled[moved].mean()) if moved.any() else 0.0
 
 
-def control_dataset(spec: ControlDataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def control_dataset(spec: ControlDataset, inputs: Inputs, run: Run) -> ControlDatasetResult:
     """The labels of a perturbed set on images that do not carry them: unchanged, or moved at random as far.
 
     `unreached` counts images that cannot be moved as far inside the box. Raises ValueError where `like` was not made
     from `dataset`.
     """
     like, original = inputs.one("like").path, inputs.one("dataset").path
-    norm: Norm = json.loads((like / "result.json").read_text())["threat"]["norm"]
+    norm: Norm = PerturbDatasetResult.read(like).threat.norm
     card = read_card(original)
     splits: dict[str, list[Batch]] = {}
-    norms: dict[str, dict[str, float]] = {}
-    unreached: dict[str, int] = {}
+    norms: dict[Split, MeanMax] = {}
+    unreached: dict[Split, int] = {}
     for split in SPLITS:
         moved, images = load(like, split), load(original, split)
         if moved.original is None or not torch.equal(moved.original, images.y) or moved.x.shape != images.x.shape:
@@ -245,12 +246,9 @@ def control_dataset(spec: ControlDataset, inputs: Inputs, run: Run) -> dict[str,
     shown, test = splits["test"][0], load(original, "test")
     kept, labels = torch.from_numpy(shown.x), torch.from_numpy(shown.y)
     write_examples(run.out, test.x[: len(kept)], kept, test.y, labels, card.classes)
-    return {
-        "data": {"name": card.name, "variant": spec.arm},
-        "arm": spec.arm,
-        "norm": norms,
-        "unreached": unreached,
-    }
+    return ControlDatasetResult(
+        data=DatasetName(name=card.name, variant=spec.arm), arm=spec.arm, norm=norms, unreached=unreached
+    )
 
 
 def move_at_random(x: Tensor, norm: Norm, length: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
@@ -287,5 +285,5 @@ def _batches(parts: list[Part], images: Images) -> Iterator[Batch]:
         yield Batch(part.x, part.target, y.numpy())
 
 
-def _summary(norm: np.ndarray) -> dict[str, float]:
-    return {"mean": float(norm.mean()), "max": float(norm.max())}
+def _summary(norm: np.ndarray) -> MeanMax:
+    return MeanMax(mean=float(norm.mean()), max=float(norm.max()))

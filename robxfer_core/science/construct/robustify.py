@@ -4,13 +4,23 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.robustify_dataset import RobustifyDataset
+from robxfer_core.jobs.results import StoredImages
+from robxfer_core.jobs.robustify_dataset import (
+    DistanceSummary,
+    GeneratorAccuracy,
+    MatchingCost,
+    RelativeDistance,
+    RobustifiedData,
+    RobustifyDataset,
+    RobustifyDatasetResult,
+    SeedData,
+)
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
@@ -75,7 +85,7 @@ class State:
         return state
 
 
-def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> RobustifyDatasetResult:
     """Make from each training image one that the generator represents alike, out of a seed image; keep the test split.
 
     Resumes from the last finished steps, and ends as if it had not been interrupted. Raises ValueError where generator
@@ -108,24 +118,26 @@ def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> dict[
     (run.out / EXAMPLES).write_bytes(_examples(train, seeds, state.parts[0]))
     made = {name: np.concatenate([getattr(part, name) for part in state.parts]) for name in Part._fields[1:]}
     steps = spec.steps * len(train.y)
-    return {
-        "data": {"name": train.name, "variant": variant, "n_train": len(train.y), "n_test": len(test.y)},
-        "generator": card.model_dump(mode="json"),
-        "generator_accuracy": {
-            "train": _accuracy(network, train, spec),
-            "test": _accuracy(network, test, spec),
-            "made": float(made["correct"].mean()),
-        },
-        "seed_data": {"name": seeds.images.name, "n": len(seeds.images.y), "same": seeds.same},
-        "relative_distance": {name: _summary(made[name]) for name in ("start", "reached", "stored")},
-        "agreement": float(made["agrees"].mean()),
-        "cost": {
-            "gradient_steps": steps,
-            "flops": 3 * steps * forward_flops(card.arch, card.channels, card.input_size, card.classes),
-        },
-        "stored": {"dtype": spec.store, "bytes": sum(path.stat().st_size for path in run.out.glob("*.npz"))},
-        "seed": spec.seed,
-    }
+    return RobustifyDatasetResult(
+        data=RobustifiedData(name=train.name, variant=variant, n_train=len(train.y), n_test=len(test.y)),
+        generator=card,
+        generator_accuracy=GeneratorAccuracy(
+            train=_accuracy(network, train, spec),
+            test=_accuracy(network, test, spec),
+            made=float(made["correct"].mean()),
+        ),
+        seed_data=SeedData(name=seeds.images.name, n=len(seeds.images.y), same=seeds.same),
+        relative_distance=RelativeDistance(
+            start=_summary(made["start"]), reached=_summary(made["reached"]), stored=_summary(made["stored"])
+        ),
+        agreement=float(made["agrees"].mean()),
+        cost=MatchingCost(
+            gradient_steps=steps,
+            flops=3 * steps * forward_flops(card.arch, card.channels, card.input_size, card.classes),
+        ),
+        stored=StoredImages(dtype=spec.store, bytes=sum(path.stat().st_size for path in run.out.glob("*.npz"))),
+        seed=spec.seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -229,6 +241,8 @@ def _unchanged(test: Images, dtype: str) -> Batch:
     return Batch(as_stored(to_unit(test.x), dtype).numpy(), y, y)
 
 
-def _summary(values: np.ndarray) -> dict[str, float]:
+def _summary(values: np.ndarray) -> DistanceSummary:
     wide = values.astype(np.float64)
-    return {"mean": float(wide.mean())} | {name: float(np.quantile(wide, q)) for name, q in QUANTILES.items()}
+    return DistanceSummary(
+        mean=float(wide.mean()), **{name: float(np.quantile(wide, q)) for name, q in QUANTILES.items()}
+    )

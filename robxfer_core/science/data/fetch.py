@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx2
 import stamina
 
-from robxfer_core.jobs.fetch import Fetch
+from robxfer_core.jobs.fetch import Fetch, FetchResult
 from robxfer_core.jobs.run import Inputs, Run
 
 from .uploads.refusal import BadUpload
@@ -70,7 +70,7 @@ class Partial:
             shutil.copyfile(folder / "part", self.path)
 
 
-def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
+def fetch(spec: Fetch, inputs: Inputs, run: Run) -> FetchResult:
     """Leave the file, under its name. Resumes where it was interrupted.
 
     The folder comes first, then URL by URL: what is not the content named, too large or on a host that the operator
@@ -92,7 +92,7 @@ def fetch(spec: Fetch, inputs: Inputs, run: Run) -> dict[str, Any]:
         found = _sha256(part.path)
         part.path.rename(run.out / spec.name)
         run.log(f"{spec.name} from {source}: sha256 {found}")
-        return {"file": spec.name, "source": source, "sha256": found, "bytes": (run.out / spec.name).stat().st_size}
+        return FetchResult(file=spec.name, source=source, sha256=found, bytes=(run.out / spec.name).stat().st_size)
     told = "; ".join(why) or "no URL is named, and it lies in no folder here"
     raise Unfetched(f"{spec.name}: {told}; put it into {spec.folder}/ under ROBXFER_DATA_ROOT")
 

@@ -1,13 +1,13 @@
 """Kind `dataset`: reads a source of images once into uint8 shards."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from robxfer_core.jobs.dataset import Dataset
 from robxfer_core.jobs.import_dataset import ImportDataset
+from robxfer_core.jobs.results import DatasetResult, DatasetSummary
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.datasets import BadSource
@@ -19,7 +19,7 @@ from .subset import stratified_order
 BATCH = 256
 
 
-def read_dataset(spec: Dataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def read_dataset(spec: Dataset, inputs: Inputs, run: Run) -> DatasetResult:
     """Write the data set. Every prefix of each split, as written, is stratified. Raises BadSource."""
     source = open_source(spec.name, run.data_root, spec.seed, spec.download)
     kept = spec.classes if spec.classes is not None else list(range(len(source.classes)))
@@ -27,7 +27,7 @@ def read_dataset(spec: Dataset, inputs: Inputs, run: Run) -> dict[str, Any]:
     return write_source(source, kept, spec, run)
 
 
-def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset, run: Run) -> dict[str, Any]:
+def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset, run: Run) -> DatasetResult:
     """Write the classes that are kept of a source, by the spec's options. Raises BadSource."""
     parts = {"train": source.train, "test": source.test}
     most = {"train": spec.max_train, "test": spec.max_test}
@@ -55,8 +55,16 @@ def write_source(source: Source, kept: list[int], spec: Dataset | ImportDataset,
         splits={split: batches(split) for split in parts},
         lossless=source.lossless,
     )
-    counts = {f"n_{split}": len(indices) for split, (indices, _) in chosen.items()}
-    return {"data": {"name": spec.name, "variant": "standard", "classes": len(kept), "shape": card["shape"], **counts}}
+    return DatasetResult(
+        data=DatasetSummary(
+            name=spec.name,
+            variant="standard",
+            classes=len(kept),
+            shape=card["shape"],
+            n_train=len(chosen["train"][0]),
+            n_test=len(chosen["test"][0]),
+        )
+    )
 
 
 def _check_classes(name: str, kept: list[int], known: int) -> None:

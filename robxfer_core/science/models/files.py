@@ -1,59 +1,20 @@
 """Networks on disk: model.safetensors and model.json, checked against each other before anything is built."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from robxfer_core.jobs.results import Accuracy, ModelCard
 from robxfer_core.spec.archs import representation
-from robxfer_core.spec.base import Strict
-from robxfer_core.spec.fields import Arch, Seed, ThreatModel
+from robxfer_core.spec.fields import Arch, ThreatModel
 
 from .network import Network
 
 CARD_BYTES = 64 * 1024
-
-
-class Accuracy(Strict):
-    """What was measured of a model on images that it was not trained on."""
-
-    dataset: str = Field(max_length=200)
-    """The data set, and which of its images."""
-    n: int = Field(ge=1)
-    clean: float = Field(ge=0, le=1)
-    robust: float | None = Field(default=None, ge=0, le=1)
-    """Under PGD in the card's threat model; none where its eps is 0."""
-    attack: str = Field(default="", max_length=200)
-    """How the robust accuracy was measured."""
-
-
-class Card(Strict):
-    """model.json: what it takes to build the network again, how it was trained, and what it can do."""
-
-    arch: Arch
-    classes: int = Field(ge=2, le=100_000)
-    channels: int = Field(ge=1, le=3)
-    input_size: int = Field(ge=4, le=1024)
-    """Side of the square image that the body computes on."""
-    mean: list[float] = Field(min_length=1, max_length=3)
-    std: list[float] = Field(min_length=1, max_length=3)
-    """Of the normalisation, per channel, in [0,1] pixels."""
-    representation: int
-    threat: ThreatModel
-    """What it was trained against; eps 0: standard training."""
-    seed: Seed
-    epochs: int | None = Field(ge=0)
-    """0: the network is at its random start; none: others trained it."""
-    name: str = Field(max_length=100)
-    """`arch.tag`, for instance `resnet18.l2_eps3`."""
-    source: str = Field(default="", max_length=400)
-    """Where the weights come from."""
-    accuracy: Accuracy | None = None
-    """None: not measured."""
 
 
 class BadModel(ValueError):
@@ -74,9 +35,9 @@ def save(
     epochs: int | None,
     source: str = "",
     accuracy: Accuracy | None = None,
-) -> dict[str, Any]:
-    """Write the network into a folder. Returns the content of its model.json."""
-    card = Card(
+) -> ModelCard:
+    """Write the network into a folder. Returns its model.json."""
+    card = ModelCard(
         arch=network.arch,
         classes=network.classes,
         channels=network.channels,
@@ -94,10 +55,10 @@ def save(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
     (folder / "model.json").write_text(card.model_dump_json(indent=1))
-    return card.model_dump(mode="json")
+    return card
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: Path) -> ModelCard:
     """The checked model.json of a folder. Raises BadModel."""
     path = folder / "model.json"
     try:
@@ -105,7 +66,7 @@ def read_card(folder: Path) -> Card:
             text = file.read(CARD_BYTES + 1)
         if len(text) > CARD_BYTES:
             raise BadModel(f"{path.name} is larger than {CARD_BYTES} bytes")
-        card = Card.model_validate_json(text)
+        card = ModelCard.model_validate_json(text)
     except ValidationError as error:
         raise BadModel(f"{path.name}: {error}") from error
     if not len(card.mean) == len(card.std) == card.channels or min(card.std) <= 0:

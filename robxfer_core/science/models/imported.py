@@ -1,6 +1,5 @@
 """Kind `import_model`: uploaded weights, checked, become the artifact that `train` leaves."""
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from robxfer_core.jobs.import_model import ROBUST_IMAGES, ROBUST_STEPS, ImportModel
+from robxfer_core.jobs.fetch import FetchResult
+from robxfer_core.jobs.import_model import ROBUST_IMAGES, ROBUST_STEPS, ImportModel, ImportModelResult
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
@@ -35,7 +35,7 @@ CLASSES = 100_000
 PICKLE = b"\x80\x02"
 
 
-def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
+def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> ImportModelResult:
     """Leave model.safetensors, model.json and mapping.json of the file's weights, measured on the data set if any.
 
     Raises BadUpload, which says what is wrong, naming both sides where the weights are not the network's.
@@ -66,7 +66,7 @@ def import_model(spec: ImportModel, inputs: Inputs, run: Run) -> dict[str, Any]:
     card = models.save(
         network, run.out, threat=spec.threat, seed=spec.seed, epochs=None, source=source, accuracy=accuracy
     )
-    return {"model": card, "names": names.lines()}
+    return ImportModelResult(model=card, names=names.lines())
 
 
 def _file(spec: ImportModel, inputs: Inputs) -> tuple[Path, str]:
@@ -74,8 +74,8 @@ def _file(spec: ImportModel, inputs: Inputs) -> tuple[Path, str]:
     if spec.file is None:
         return upload(inputs), f"an upload of sha256 {spec.upload}"
     folder = inputs.one("file").path
-    told = json.loads((folder / "result.json").read_text())
-    return folder / told["file"], f"{told['source'][:300]}, sha256 {told['sha256']}"
+    fetched = FetchResult.read(folder)
+    return folder / fetched.file, f"{fetched.source[:300]}, sha256 {fetched.sha256}"
 
 
 def _measured(network: models.Network, data: Images, spec: ImportModel, run: Run) -> models.Accuracy:

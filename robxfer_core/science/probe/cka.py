@@ -1,19 +1,19 @@
 """Linear CKA between two models' representations, in minibatches, without bias (Nguyen et al. 2021, section 2)."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.probe import CkaResult, Probe
+from robxfer_core.jobs.results import DatasetName
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 
 from .measure import images_of, model_card, represented
 
 
-def cka(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def cka(spec: Probe, inputs: Inputs, run: Run) -> CkaResult:
     """CKA of `model` and `other` on the same images, with a jackknife's standard error over the minibatches."""
     data, places = images_of(spec, inputs, "test")
     if len(places) < 4:
@@ -31,15 +31,16 @@ def cka(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
     error = None
     if without is not None and without.isfinite().all():
         error = float(((len(hsic) - 1) * without.var(correction=0)).sqrt())
-    return {
-        "cka": float(found) if found.isfinite() else None,
-        "error": error,
-        "batches": len(hsic),
-        "n": len(hsic) * min(spec.batch_size, len(places)),
-        "data": {"name": data.name, "variant": data.variant},
-        "model": model_card(inputs.one("model")),
-        "other": model_card(inputs.one("other")),
-    }
+    return CkaResult(
+        measure="cka",
+        cka=float(found) if found.isfinite() else None,
+        error=error,
+        batches=len(hsic),
+        n=len(hsic) * min(spec.batch_size, len(places)),
+        data=DatasetName(name=data.name, variant=data.variant),
+        model=model_card(inputs.one("model")),
+        other=model_card(inputs.one("other")),
+    )
 
 
 def batch_hsics(batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

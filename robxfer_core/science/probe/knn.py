@@ -1,50 +1,50 @@
 """Accuracy of the nearest neighbours: training features vote on test features."""
 
-import json
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.features import FeaturesResult
+from robxfer_core.jobs.probe import KnnResult, Probe
 from robxfer_core.jobs.run import Inputs, Run
 
 CHUNK = 256
 """Test images whose distances to all training images are held at once."""
 
 
-def knn(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def knn(spec: Probe, inputs: Inputs, run: Run) -> KnnResult:
     """For each k the share of test images whose class wins the vote of the k nearest training images.
 
     Every neighbour has one vote; of classes with equally many the one whose first is nearest wins.
     """
     found = inputs.one("features").path
-    about = json.loads((found / "result.json").read_text())
+    about = FeaturesResult.read(found)
     x, y, test_x, test_y = (
         torch.from_numpy(np.load(found / f"{name}.npy", allow_pickle=False)).to(run.device)
         for name in ("train_x", "train_y", "test_x", "test_y")
     )
     if max(spec.k) > len(y):
         raise ValueError(f"k: {max(spec.k)} neighbours of {len(y)} training images")
-    classes = int(about["data"]["classes"])
+    classes = about.data.classes
     right = torch.zeros(len(spec.k), dtype=torch.int64, device=x.device)
     for start in range(0, len(test_y), CHUNK):
         said = votes(x, y, test_x[start : start + CHUNK], sorted(spec.k), spec.metric, classes)
         right += (said == test_y[start : start + CHUNK]).sum(1)
         run.progress(min(start + CHUNK, len(test_y)), len(test_y), "images")
     shares = {str(k): int(count) / len(test_y) for k, count in zip(sorted(spec.k), right.tolist(), strict=True)}
-    return {
-        "accuracy": shares,
-        "interval": {k: wilson(share, len(test_y)) for k, share in shares.items()},
-        "metric": spec.metric,
-        "n_train": len(y),
-        "n_test": len(test_y),
-        "data": about["data"],
-        "model": about["model"],
-    }
+    return KnnResult(
+        measure="knn",
+        accuracy=shares,
+        interval={k: wilson(share, len(test_y)) for k, share in shares.items()},
+        metric=spec.metric,
+        n_train=len(y),
+        n_test=len(test_y),
+        data=about.data,
+        model=about.model,
+    )
 
 
 def votes(x: Tensor, y: Tensor, asked: Tensor, k: list[int], metric: str, classes: int) -> Tensor:

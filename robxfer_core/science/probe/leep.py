@@ -1,18 +1,17 @@
 """LEEP: how well a source model's own classes predict a target's (Nguyen et al. 2020, section 3)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.probe import LeepResult, Probe
+from robxfer_core.jobs.results import DatasetName
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 
 from .measure import images_of, model_card, represented
 
 
-def leep(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def leep(spec: Probe, inputs: Inputs, run: Run) -> LeepResult:
     """The LEEP of the model's head on the data set's labels, beside what a model that says nothing has (-H(y))."""
     data, places = images_of(spec, inputs, "train")
     network = models.load(inputs.one("model").path).to(run.device)
@@ -20,13 +19,14 @@ def leep(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
     labels = data.y[places]
     share = torch.bincount(labels, minlength=len(data.classes)).double() / len(labels)
     present = share[share > 0]
-    return {
-        "leep": leep_score(logits.double().softmax(1), labels, len(data.classes)),
-        "uninformed": float((present * present.log()).sum()),
-        "n": len(places),
-        "data": {"name": data.name, "variant": data.variant},
-        "model": model_card(inputs.one("model")),
-    }
+    return LeepResult(
+        measure="leep",
+        leep=leep_score(logits.double().softmax(1), labels, len(data.classes)),
+        uninformed=float((present * present.log()).sum()),
+        n=len(places),
+        data=DatasetName(name=data.name, variant=data.variant),
+        model=model_card(inputs.one("model")),
+    )
 
 
 def leep_score(theta: Tensor, y: Tensor, classes: int) -> float:

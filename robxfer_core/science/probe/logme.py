@@ -1,13 +1,13 @@
 """LogME: the evidence of a linear model on features, at its best prior and noise (You et al. 2021, section 4)."""
 
-import json
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.features import FeaturesResult
+from robxfer_core.jobs.probe import LogmeResult, Probe
 from robxfer_core.jobs.run import Inputs, Run
 
 Floats = NDArray[np.float64]
@@ -25,10 +25,10 @@ class Evidence(NamedTuple):
     converged: bool
 
 
-def logme(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def logme(spec: Probe, inputs: Inputs, run: Run) -> LogmeResult:
     """LogME of the training split's features: the mean over classes, each against the rest, of the log evidence."""
     found = inputs.one("features").path
-    about = json.loads((found / "result.json").read_text())
+    about = FeaturesResult.read(found)
     x: Floats = np.load(found / "train_x.npy", allow_pickle=False).astype(np.float64)
     y = np.load(found / "train_y.npy", allow_pickle=False)
     u, s, _ = np.linalg.svd(x, full_matrices=False)
@@ -38,15 +38,16 @@ def logme(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
         evidences.append(evidence(u, s, x.shape[1], (y == label).astype(np.float64)))
         run.progress(len(evidences), len(present), "classes")
     values = [each.value for each in evidences]
-    return {
-        "logme": float(np.mean(values)),
-        "classes": {str(label): round(value, 6) for label, value in zip(present, values, strict=True)},
-        "converged": all(each.converged for each in evidences),
-        "n": len(y),
-        "length": x.shape[1],
-        "data": about["data"],
-        "model": about["model"],
-    }
+    return LogmeResult(
+        measure="logme",
+        logme=float(np.mean(values)),
+        classes={str(label): round(value, 6) for label, value in zip(present, values, strict=True)},
+        converged=all(each.converged for each in evidences),
+        n=len(y),
+        length=x.shape[1],
+        data=about.data,
+        model=about.model,
+    )
 
 
 def evidence(u: Floats, s: Floats, length: int, y: Floats) -> Evidence:

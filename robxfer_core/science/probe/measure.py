@@ -1,12 +1,13 @@
 """Kind `probe`: the door to its measures, and what several of them share."""
 
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.probe import Probe, ProbeResult
+from robxfer_core.jobs.results import ModelCard
 from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.pgd import evaluating
@@ -20,12 +21,12 @@ from robxfer_core.spec.fields import Precision
 BATCH = 256
 
 
-def probe(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def probe(spec: Probe, inputs: Inputs, run: Run) -> ProbeResult:
     """The measure that the spec asks for."""
     # Imported only when used: one measure draws figures, another needs scipy.
     function = getattr(import_module(f"{__package__}.{spec.measure}"), spec.measure)
     with same_kernels():
-        return {"measure": spec.measure, **function(spec, inputs, run)}
+        return function(spec, inputs, run)
 
 
 def images_of(spec: Probe, inputs: Inputs, default: Literal["train", "test"]) -> tuple[Images, Tensor]:
@@ -53,6 +54,6 @@ def represented(
     return whole
 
 
-def model_card(model: Input) -> dict[str, Any]:
-    """What its model.json says, as JSON."""
-    return models.read_card(model.path).model_dump(mode="json")
+def model_card(model: Input) -> ModelCard:
+    """Its model.json."""
+    return models.read_card(model.path)

@@ -2,15 +2,25 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robxfer_core.jobs.probe import (
+    FeatureCount,
+    FeatureGroup,
+    FeatureGroupName,
+    ProbedSet,
+    UsefulnessEstimate,
+    UsefulnessLevel,
+    UsefulnessSet,
+)
+from robxfer_core.jobs.results import DatasetName, TableResult
+
 from .estimate import Estimate, Floats, Standard, mean_usefulness, usefulness
 
 Bools = NDArray[np.bool_]
-GROUPS = ("robustly_useful", "useful_not_robust", "not_useful")
+GROUPS: tuple[FeatureGroupName, ...] = ("robustly_useful", "useful_not_robust", "not_useful")
 """Of features, by what they are on D: gamma > 0; gamma <= 0 though rho is above 0 beyond its interval; the rest."""
 
 
@@ -61,7 +71,7 @@ def features(part: Measured, standard: Standard, levels: list[float]) -> Feature
     return Features(at(part.value, part.value), gamma, linear)
 
 
-def groups(found: Features, level: int) -> dict[str, Bools]:
+def groups(found: Features, level: int) -> dict[FeatureGroupName, Bools]:
     """Which features [K, C] are in each of GROUPS at the level."""
     robust = found.gamma[level].value > 0
     useful = found.rho.bounds()[0] > 0
@@ -69,67 +79,66 @@ def groups(found: Features, level: int) -> dict[str, Bools]:
     return dict(zip(GROUPS, (robust, useful & ~robust, measurable & ~useful & ~robust), strict=True))
 
 
-def summarise(sets: list[Measured], standard: Standard, levels: list[float], norm: str) -> dict[str, Any]:
-    """Counts and means of each set as JSON; the first is D, whose groups the means are taken by on all."""
-    found = [features(part, standard, levels) for part in sets]
-    kinds = [groups(found[0], level) for level in range(len(levels))]
-    told = [_set(part, of, standard, levels, kinds) for part, of in zip(sets, found, strict=True)]
-    return {
-        "sets": told,
-        "title": "Usefulness of the components of a representation",
-        "headline": {"text": _headline(told, levels, norm)},
-        "table": _table(told, levels),
-    }
+def summarise(sets: list[Measured], standard: Standard, levels: list[float]) -> list[UsefulnessSet]:
+    """Counts and means of each set; the first is D, by whose groups of features the means of all are taken."""
+    measured = [features(part, standard, levels) for part in sets]
+    kinds = [groups(measured[0], level) for level in range(len(levels))]
+    return [_set(part, of, standard, levels, kinds) for part, of in zip(sets, measured, strict=True)]
 
 
 def _set(
-    part: Measured, found: Features, standard: Standard, levels: list[float], kinds: list[dict[str, Bools]]
-) -> dict[str, Any]:
-    return {
-        "data": {"name": part.name, "variant": part.variant, "key": part.key},
-        "n": len(part.y),
-        "features": found.pairs,
-        "rho": _mean(found.rho.value),
-        "useful": _count(found, None),
-        "levels": [
-            {
-                "eps": eps,
-                "gamma": _mean(found.gamma[level].value),
-                "first_order": _mean(found.first_order[level]),
-                "robustly_useful": _count(found, level),
-                "useful_not_robust": _count_not_robust(found, level),
-                "by_group_on_d": {
+    part: Measured,
+    found: Features,
+    standard: Standard,
+    levels: list[float],
+    kinds: list[dict[FeatureGroupName, Bools]],
+) -> UsefulnessSet:
+    return UsefulnessSet(
+        data=ProbedSet(name=part.name, variant=part.variant, key=part.key),
+        n=len(part.y),
+        features=found.pairs,
+        rho=_mean(found.rho.value),
+        useful=_count(found, None),
+        levels=[
+            UsefulnessLevel(
+                eps=eps,
+                gamma=_mean(found.gamma[level].value),
+                first_order=_mean(found.first_order[level]),
+                robustly_useful=_count(found, level),
+                useful_not_robust=_count_not_robust(found, level),
+                by_group_on_d={
                     name: _group(part, found, standard, members, level) for name, members in kinds[level].items()
                 },
-            }
+            )
             for level, eps in enumerate(levels)
         ],
-    }
+    )
 
 
-def _count(found: Features, level: int | None) -> dict[str, int]:
+def _count(found: Features, level: int | None) -> FeatureCount:
     """How many features have rho (or gamma) > 0; in at least 95 of 100 cases between low and high."""
     of = found.rho if level is None else found.gamma[level]
     low, high = of.bounds(2 * max(found.pairs, 1))
-    return {"count": int((of.value > 0).sum()), "low": int((low > 0).sum()), "high": int((high > 0).sum())}
+    return FeatureCount(count=int((of.value > 0).sum()), low=int((low > 0).sum()), high=int((high > 0).sum()))
 
 
-def _count_not_robust(found: Features, level: int) -> dict[str, int]:
+def _count_not_robust(found: Features, level: int) -> FeatureCount:
     """How many have rho > 0 and gamma <= 0; all the intervals hold together, so the count's does."""
     rho, gamma = found.rho, found.gamma[level]
     (low, high), (below, above) = (of.bounds(2 * max(found.pairs, 1)) for of in (rho, gamma))
-    return {
-        "count": int(((rho.value > 0) & (gamma.value <= 0)).sum()),
-        "low": int(((low > 0) & (above <= 0)).sum()),
-        "high": int(((high > 0) & (below <= 0)).sum()),
-    }
+    return FeatureCount(
+        count=int(((rho.value > 0) & (gamma.value <= 0)).sum()),
+        low=int(((low > 0) & (above <= 0)).sum()),
+        high=int(((high > 0) & (below <= 0)).sum()),
+    )
 
 
-def _group(part: Measured, found: Features, standard: Standard, members: Bools, level: int) -> dict[str, Any]:
+def _group(part: Measured, found: Features, standard: Standard, members: Bools, level: int) -> FeatureGroup:
     value, error = mean_usefulness(part.value, part.y, standard, members)
-    ends = {"value": value, "low": value - 1.96 * error, "high": value + 1.96 * error}
-    rho = None if np.isnan(value) else {name: short(each) for name, each in ends.items()}
-    return {"features": int(members.sum()), "rho": rho, "gamma": _mean(found.gamma[level].value[members])}
+    rho = None
+    if not np.isnan(value):
+        rho = UsefulnessEstimate(value=short(value), low=short(value - 1.96 * error), high=short(value + 1.96 * error))
+    return FeatureGroup(features=int(members.sum()), rho=rho, gamma=_mean(found.gamma[level].value[members]))
 
 
 def _mean(values: Floats) -> float | None:
@@ -143,54 +152,56 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def label(data: dict[str, Any]) -> str:
+def label(data: DatasetName) -> str:
     """How a set is called: `cifar10 (antirobust)`."""
-    return f"{data['name']} ({data['variant']})"
+    return f"{data.name} ({data.variant})"
 
 
-SAID = {
-    GROUPS[0]: "the robustly useful have a mean rho",
-    GROUPS[1]: "the useful but not robust have a mean rho",
+GROUP_TEXTS: dict[FeatureGroupName, str] = {
+    "robustly_useful": "the robustly useful have a mean rho",
+    "useful_not_robust": "the useful but not robust have a mean rho",
 }
 
 
-def _headline(told: list[dict[str, Any]], levels: list[float], norm: str) -> str:
-    d, last = told[0], told[0]["levels"][-1]
+def headline(sets: list[UsefulnessSet], levels: list[float], norm: str) -> str:
+    """How many features of D are useful and robustly useful, and their means on the other sets; one sentence."""
+    d, last = sets[0], sets[0].levels[-1]
     text = (
-        f"{d['useful']['count']} of {d['features']} features of {label(d['data'])} are useful, "
-        f"{last['robustly_useful']['count']} of them robustly at {norm} eps {levels[-1]:g}"
+        f"{d.useful.count} of {d.features} features of {label(d.data)} are useful, "
+        f"{last.robustly_useful.count} of them robustly at {norm} eps {levels[-1]:g}"
     )
-    for other in told[1:]:
-        groups = other["levels"][-1]["by_group_on_d"]
-        means = [f"{said} of {_text(groups[name]['rho'])}" for name, said in SAID.items() if groups[name]["rho"]]
+    for other in sets[1:]:
+        group_of = other.levels[-1].by_group_on_d
+        means = [f"{words} of {_text(group_of[name].rho)}" for name, words in GROUP_TEXTS.items() if group_of[name].rho]
         if means:
-            text += f"; on {label(other['data'])} {', '.join(means)}"
+            text += f"; on {label(other.data)} {', '.join(means)}"
     return text
 
 
-def _table(told: list[dict[str, Any]], levels: list[float]) -> dict[str, Any]:
+def table(sets: list[UsefulnessSet], levels: list[float]) -> TableResult:
+    """A row for each set and eps."""
     rows = [
         [
-            label(each["data"]),
+            label(each.data),
             f"{eps:g}",
-            _counted(each["useful"]),
-            _counted(each["levels"][level]["robustly_useful"]),
-            _counted(each["levels"][level]["useful_not_robust"]),
-            *(_text(each["levels"][level]["by_group_on_d"][name]["rho"]) for name in GROUPS[:2]),
+            _counted(each.useful),
+            _counted(each.levels[level].robustly_useful),
+            _counted(each.levels[level].useful_not_robust),
+            *(_text(each.levels[level].by_group_on_d[name].rho) for name in GROUP_TEXTS),
         ]
-        for each in told
+        for each in sets
         for level, eps in enumerate(levels)
     ]
     columns = [
         "data set", "eps", "useful", "robustly useful", "useful, not robust",
         "mean rho of those robustly useful on D", "mean rho of those useful, not robust on D",
     ]  # fmt: skip
-    return {"columns": columns, "rows": rows}
+    return TableResult(columns=columns, rows=rows)
 
 
-def _counted(count: dict[str, int]) -> str:
-    return f"{count['count']} [{count['low']}, {count['high']}]"
+def _counted(count: FeatureCount) -> str:
+    return f"{count.count} [{count.low}, {count.high}]"
 
 
-def _text(rho: dict[str, float] | None) -> str:
-    return "none" if rho is None else f"{rho['value']:.3f} [{rho['low']:.3f}, {rho['high']:.3f}]"
+def _text(rho: UsefulnessEstimate | None) -> str:
+    return "none" if rho is None else f"{rho.value:.3f} [{rho.low:.3f}, {rho.high:.3f}]"

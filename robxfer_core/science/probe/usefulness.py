@@ -4,13 +4,14 @@ features on several data sets (the paper's section 3)."""
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.probe import Probe
+from robxfer_core.jobs.probe import ComponentCount, Probe, UsefulnessResult
+from robxfer_core.jobs.results import Headline
 from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Images, load, to_unit
@@ -21,7 +22,7 @@ from robxfer_core.science.support.seeds import derive
 from .estimate import Floats, standardise
 from .measure import model_card, represented
 from .search import pair_seeds, reach, values_and_slopes
-from .summary import Measured, summarise
+from .summary import Measured, headline, summarise, table
 from .usefulness_files import write_files
 
 PAIRS = 256
@@ -54,7 +55,7 @@ class State:
             return cls([arrays[str(i)] for i in range(sets)], json.loads((folder / "done.json").read_text()))
 
 
-def usefulness(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
+def usefulness(spec: Probe, inputs: Inputs, run: Run) -> UsefulnessResult:
     """rho and gamma of each component and class on D (`dataset`) and on each set of `also`.
 
     D's split is divided: on one part features are standardised and signed, the other (at most half of it, `max_images`)
@@ -87,19 +88,23 @@ def usefulness(spec: Probe, inputs: Inputs, run: Run) -> dict[str, Any]:
                 f"the {split} images of {part.images.name} ({part.images.variant}) are those of `dataset`, unchanged"
             )
     sets = [_measured(part, found, len(chosen), levels) for part, found in zip(parts, state.found, strict=True)]
-    result = summarise(sets, standard, levels, spec.norm)
+    summaries = summarise(sets, standard, levels)
     write_files(run.out, sets, standard, chosen.numpy(), levels, spec.norm)
     dead = int(np.isnan(standard.scale).all(0).sum())
-    return {
-        "model": model_card(inputs.one("model")),
-        "components": {"of": length, "measured": len(chosen), "constant": dead},
-        "classes": len(data.classes),
-        "norm": spec.norm,
-        "eps": levels,
-        "split": split,
-        "n_standardised": len(rest),
-        **result,
-    }
+    return UsefulnessResult(
+        measure="usefulness",
+        model=model_card(inputs.one("model")),
+        components=ComponentCount(of=length, measured=len(chosen), constant=dead),
+        classes=len(data.classes),
+        norm=spec.norm,
+        eps=levels,
+        split=split,
+        n_standardised=len(rest),
+        sets=summaries,
+        title="Usefulness of the components of a representation",
+        headline=Headline(text=headline(summaries, levels, spec.norm)),
+        table=table(summaries, levels),
+    )
 
 
 def _also(spec: Probe, source: Input, split: Literal["train", "test"], data: Images, measured: Tensor) -> Part:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.simulate import Linear, Multiclass, Simulate
+from robxfer_core.jobs.simulate import Linear, LinearResult, Multiclass, MulticlassResult, Simulate
 from robxfer_core.reports.report_json import rounded
 
 from . import linear, multiclass, summary
@@ -17,7 +17,7 @@ STATE = "rows.json"
 Row = dict[str, Any]
 
 
-def simulate(spec: Simulate, inputs: Inputs, run: Run) -> dict[str, Any]:
+def simulate(spec: Simulate, inputs: Inputs, run: Run) -> LinearResult | MulticlassResult:
     """Write results.parquet, a row for each point and repeat; return the points' summary.
 
     A repeat at a point depends on the seed and itself alone, so an interrupted job goes on to the same bytes.
@@ -39,7 +39,9 @@ def simulate(spec: Simulate, inputs: Inputs, run: Run) -> dict[str, Any]:
         "repeats": spec.repeats,
         "confidence": spec.confidence,
     }
-    return rounded(told | summary.summarise(spec.setting, rows, 1 - spec.confidence))
+    content = rounded(told | summary.summarise(spec.setting, rows, 1 - spec.confidence))
+    model = LinearResult if isinstance(spec.setting, Linear) else MulticlassResult
+    return model.model_validate(content)
 
 
 def _points(setting: Linear | Multiclass) -> list[Any]:

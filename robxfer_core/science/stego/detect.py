@@ -1,15 +1,15 @@
 """Kind `detect_stego`: covers told from stegos by a score, judged at a threshold that validation pairs set."""
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
 
-from robxfer_core.jobs.detect_stego import DetectStego
+from robxfer_core.jobs.detect_stego import DetectStego, DetectStegoResult, ThresholdChoice
+from robxfer_core.jobs.features import FeaturesResult
+from robxfer_core.jobs.results import ModelCard, TaskSummary
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import packed
@@ -41,31 +41,30 @@ class Errors:
         return (self.false_alarms + self.missed) / 2
 
 
-def detect_stego(spec: DetectStego, inputs: Inputs, run: Run) -> dict[str, Any]:
+def detect_stego(spec: DetectStego, inputs: Inputs, run: Run) -> DetectStegoResult:
     """P_E on the test pairs, its permutation p, and which images were taken for stegos, cover and stego in turn.
 
     Raises ValueError where the images are no pairs or the model does not tell two classes apart.
     """
-    if inputs.maybe("features") is not None:
-        model, data, held, test, about = _linear(spec, inputs, run)
-    else:
-        model, data, held, test, about = _network(spec, inputs, run)
-    threshold = best_threshold(held)
-    flagged = test > threshold
-    seen, errors = errors_at(held, threshold), errors_at(test, threshold)
-    return {
-        "model": model,
-        "data": data,
-        **about,
-        "threshold": threshold,
-        "validation": {"pairs": len(held) // 2, "p_e": seen.p_e},
-        "pairs": len(test) // 2,
-        "p_fa": errors.false_alarms,
-        "p_md": errors.missed,
-        "p_e": errors.p_e,
-        "p_null": permutation_p(flagged),
-        "flagged": packed(flagged),
-    }
+    scored = _linear(spec, inputs, run) if inputs.maybe("features") is not None else _network(spec, inputs, run)
+    threshold = best_threshold(scored.validation)
+    flagged = scored.test > threshold
+    seen, errors = errors_at(scored.validation, threshold), errors_at(scored.test, threshold)
+    return DetectStegoResult(
+        model=scored.model,
+        data=scored.data,
+        detector="network" if scored.penalty is None else "linear",
+        l2=scored.penalty,
+        converged=scored.converged,
+        threshold=threshold,
+        validation=ThresholdChoice(pairs=len(scored.validation) // 2, p_e=seen.p_e),
+        pairs=len(scored.test) // 2,
+        p_fa=errors.false_alarms,
+        p_md=errors.missed,
+        p_e=errors.p_e,
+        p_null=permutation_p(flagged),
+        flagged=packed(flagged),
+    )
 
 
 def best_threshold(scores: Tensor) -> float:
@@ -94,18 +93,28 @@ def permutation_p(flagged: Tensor) -> float:
     return float(stats.binom.sf(right - 1, right + wrong, 0.5)) if right + wrong else 1.0
 
 
-Scored = tuple[dict[str, Any], dict[str, Any], Tensor, Tensor, dict[str, Any]]
-"""The model's card, the data, scores of the validation and of the test pairs, and what else the result says."""
+@dataclass(frozen=True)
+class Scored:
+    """What a detector says of validation and test pairs: scores [2n], cover and stego in turn."""
+
+    model: ModelCard
+    data: TaskSummary
+    validation: Tensor
+    test: Tensor
+    penalty: float | None = None
+    """Of the linear detector."""
+    converged: bool | None = None
+    """Of the linear detector: whether its solver reached its tolerance."""
 
 
 def _linear(spec: DetectStego, inputs: Inputs, run: Run) -> Scored:
     folder = inputs.one("features").path
-    about = json.loads((folder / "result.json").read_text())
+    about = FeaturesResult.read(folder)
     train, test = (
         torch.from_numpy(np.load(folder / f"{split}_x.npy", allow_pickle=False)) for split in ("train", "test")
     )
     labels = torch.from_numpy(np.load(folder / "train_y.npy", allow_pickle=False))
-    _check_pairs(about["data"], labels)
+    _check_pairs(about.data, labels)
     parts = paired_split(len(labels), spec.validation, derive(spec.seed, "validation"))
     fit, held = (torch.from_numpy(part) for part in parts)
     _check_parts(len(fit), len(held))
@@ -123,8 +132,8 @@ def _linear(spec: DetectStego, inputs: Inputs, run: Run) -> Scored:
         run.progress(done + 1, len(PENALTIES), "penalties")
     assert best is not None  # there are penalties
     _, scores, solution, l2 = best
-    found = {"detector": "linear", "l2": l2, "converged": solution.converged}
-    return about["model"], about["data"], scores, _logit(at.place((test.double() - mean) * inverse), solution), found
+    tested = _logit(at.place((test.double() - mean) * inverse), solution)
+    return Scored(about.model, about.data, scores, tested, l2, solution.converged)
 
 
 def _logit(x: Tensor, solution: Solution) -> Tensor:
@@ -136,7 +145,7 @@ def _network(spec: DetectStego, inputs: Inputs, run: Run) -> Scored:
     card = models.read_card(folder)
     network = models.load(folder).to(run.device)
     train, test = (load(inputs.one("dataset").path, split) for split in ("train", "test"))
-    data = {"name": train.name, "variant": train.variant, "n_train": len(train.y), "n_test": len(test.y), "classes": 2}
+    data = TaskSummary(name=train.name, variant=train.variant, n_train=len(train.y), n_test=len(test.y), classes=2)
     _check_pairs(data, train.y)
     if network.classes != 2:
         raise ValueError(f"model: it tells {network.classes} classes apart; takes one trained on this data set")
@@ -144,7 +153,7 @@ def _network(spec: DetectStego, inputs: Inputs, run: Run) -> Scored:
     _check_parts(len(kept), len(held))
     seen = _scores(network, train.x[torch.from_numpy(held)], run, len(held) + len(test.y), 0)
     found = _scores(network, test.x, run, len(held) + len(test.y), len(held))
-    return card.model_dump(mode="json"), data, seen, found, {"detector": "network"}
+    return Scored(card, data, seen, found)
 
 
 def _scores(network: Network, x: Tensor, run: Run, total: int, before: int) -> Tensor:
@@ -158,9 +167,9 @@ def _scores(network: Network, x: Tensor, run: Run, total: int, before: int) -> T
     return torch.cat(parts)
 
 
-def _check_pairs(data: dict[str, Any], labels: Tensor) -> None:
-    if data["variant"] != "stego" or not torch.equal(labels, torch.arange(len(labels)) % 2):
-        raise ValueError(f"{data['name']} is a {data['variant']} set; takes pairs of cover and stego by `embed_stego`")
+def _check_pairs(data: TaskSummary, labels: Tensor) -> None:
+    if data.variant != "stego" or not torch.equal(labels, torch.arange(len(labels)) % 2):
+        raise ValueError(f"{data.name} is a {data.variant} set; takes pairs of cover and stego by `embed_stego`")
 
 
 def _check_parts(kept: int, held: int) -> None:

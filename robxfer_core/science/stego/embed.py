@@ -1,14 +1,15 @@
 """Kind `embed_stego`: messages hidden in images by changes of one grey level, cover and stego side by side."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robxfer_core.jobs.embed_stego import Embedding, EmbedStego
+from robxfer_core.jobs.embed_stego import ChangeSummary, Embedding, EmbedStego, EmbedStegoResult
+from robxfer_core.jobs.results import DatasetName
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.data.artifact import Batch, Card, Images, load, read_card, write_shards
 from robxfer_core.science.support import noise
@@ -24,7 +25,7 @@ WET = 1e13
 KB = torch.tensor([[-1.0, 2, -1], [2, -4, 2], [-1, 2, -1]], dtype=torch.float64)
 
 
-def embed_stego(spec: EmbedStego, inputs: Inputs, run: Run) -> dict[str, Any]:
+def embed_stego(spec: EmbedStego, inputs: Inputs, run: Run) -> EmbedStegoResult:
     """Write the set of covers and stegos; `original` is the image's class in the data set that it comes from.
 
     result.json says what was changed: of each split the share of pixels, the mean change (grey levels), the largest one
@@ -60,12 +61,12 @@ def embed_stego(spec: EmbedStego, inputs: Inputs, run: Run) -> dict[str, Any]:
     )
     shown = load(run.out, "test")
     write_examples(run.out, shown.x[::2], shown.x[1::2], shown.y[::2], shown.y[1::2], CLASSES)
-    return {
-        "data": {"name": card.name, "variant": "stego"},
-        "embedding": {"method": spec.method, "payload": spec.payload},
-        "pairs": {split: len(images.y) for split, images in data.items()},
-        "change": {split: _summary(torch.cat(changes[split])) for split in SPLITS},
-    }
+    return EmbedStegoResult(
+        data=DatasetName(name=card.name, variant="stego"),
+        embedding=Embedding(method=spec.method, payload=spec.payload),
+        pairs={split: len(data[split].y) for split in SPLITS},
+        change={split: _summary(torch.cat(changes[split])) for split in SPLITS},
+    )
 
 
 def check_covers(card: Card, *, assume_lossless: bool) -> None:
@@ -156,6 +157,6 @@ def measured(change: Tensor) -> Tensor:
     return torch.stack(columns, 1)
 
 
-def _summary(rows: Tensor) -> dict[str, float]:
+def _summary(rows: Tensor) -> ChangeSummary:
     rate, mean, _, norm = rows.mean(0).tolist()
-    return {"rate": rate, "mean": mean, "max": float(rows[:, 2].max()) / 255, "l2": norm}
+    return ChangeSummary(rate=rate, mean=mean, max=float(rows[:, 2].max()) / 255, l2=norm)

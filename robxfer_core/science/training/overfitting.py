@@ -1,13 +1,12 @@
 """Catastrophic overfitting of single-step adversarial training (Wong et al. 2020, section 5): noticed and said."""
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from robxfer_core.jobs.run import Run
-from robxfer_core.jobs.train import Train
+from robxfer_core.jobs.train import Overfitting, Train
 from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.attacks.pgd import evaluating, fgsm
 from robxfer_core.science.data.artifact import to_unit
@@ -27,18 +26,6 @@ GAP = 0.2
 """...where the accuracy under single steps is larger by this."""
 
 
-class Overfitting(TypedDict):
-    """Where a network was first found to resist single steps and nothing else."""
-
-    epoch: int
-    fgsm: float
-    """Accuracy on the probe batch under single steps, as in training, after that epoch."""
-    pgd: float
-    """Under PGD."""
-    best_pgd: float
-    """The largest before."""
-
-
 def overfitted(fgsm: Sequence[float], pgd: Sequence[float], first: int = 0) -> Overfitting | None:
     """The first epoch, from `first` on, after which PGD accuracy has collapsed while that under single steps has not.
 
@@ -53,7 +40,7 @@ def overfitted(fgsm: Sequence[float], pgd: Sequence[float], first: int = 0) -> O
         fell = at is not None and pgd[epoch] <= FALLEN * best and fgsm[epoch] >= fgsm[at]
         never = pgd[epoch] <= 0.05 and fgsm[epoch] >= 0.5
         if (fell or never) and fgsm[epoch] - pgd[epoch] >= GAP:
-            return {"epoch": epoch, "fgsm": fgsm[epoch], "pgd": pgd[epoch], "best_pgd": best}
+            return Overfitting(epoch=epoch, fgsm=fgsm[epoch], pgd=pgd[epoch], best_pgd=best)
     return None
 
 
@@ -97,10 +84,10 @@ def watch(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
     run.metric("probe_pgd", state.epoch, state.pgd[-1])
     found = found_in(spec, state)
     run.metric("catastrophic_overfitting", state.epoch, float(found is not None))
-    if found is not None and found["epoch"] == state.epoch:
+    if found is not None and found.epoch == state.epoch:
         run.log(
-            f"catastrophic overfitting at epoch {state.epoch}: on {total} images PGD accuracy is {found['pgd']:.3f} "
-            f"(it was {found['best_pgd']:.3f}) while single steps leave {found['fgsm']:.3f}; a smaller step size, a "
+            f"catastrophic overfitting at epoch {state.epoch}: on {total} images PGD accuracy is {found.pgd:.3f} "
+            f"(it was {found.best_pgd:.3f}) while single steps leave {found.fgsm:.3f}; a smaller step size, a "
             "longer eps_warmup or method pgd may help"
         )
 

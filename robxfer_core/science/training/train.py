@@ -3,13 +3,12 @@
 import json
 import math
 import time
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robxfer_core.jobs.run import Input, Inputs, Run
-from robxfer_core.jobs.train import Train
+from robxfer_core.jobs.train import HoldoutCurves, SingleStepProbe, Train, TrainResult
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.data.artifact import Images, load, to_unit
@@ -34,7 +33,7 @@ HISTORY = 1000
 """Epochs, the last ones, whose held-out accuracies are in result.json; history.json has all."""
 
 
-def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
+def train(spec: Train, inputs: Inputs, run: Run) -> TrainResult:
     """Train on a data set's training split and leave model.safetensors, model.json and history.json.
 
     After each epoch the accuracy, and where eps > 0 that under PGD, is measured on the images held out, and of training
@@ -91,14 +90,12 @@ def train(spec: Train, inputs: Inputs, run: Run) -> dict[str, Any]:
     )
     probed = {"fgsm": state.fgsm, "pgd": state.pgd} if spec.single_step else {}
     (run.out / "history.json").write_text(json.dumps({"clean": state.clean, "robust": state.robust, **probed}))
-    result = {
-        "model": card,
-        "holdout": {"clean": state.clean[-HISTORY:], "robust": state.robust[-HISTORY:]},
-    }
-    if spec.single_step:
-        last = {name: accuracies[-HISTORY:] for name, accuracies in probed.items()}
-        result |= {"probe": last, "overfitting": overfitting.found_in(spec, state)}
-    return result
+    return TrainResult(
+        model=card,
+        holdout=HoldoutCurves(clean=state.clean[-HISTORY:], robust=state.robust[-HISTORY:]),
+        probe=SingleStepProbe(fgsm=state.fgsm[-HISTORY:], pgd=state.pgd[-HISTORY:]) if spec.single_step else None,
+        overfitting=overfitting.found_in(spec, state) if spec.single_step else None,
+    )
 
 
 def starting_network(spec: Train, data: Images, kept: Tensor, init: Input | None) -> Network:

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from robxfer_core.jobs.transfer import Asymptote
 
 from .linear_heads import Group, State, Trained
 
@@ -19,7 +21,7 @@ class TransferState:
     curves: State = field(default_factory=State)
     candidates: State = field(default_factory=State)
     best: State = field(default_factory=State)
-    asymptote: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asymptote: dict[Literal["raw", "standardised"], Asymptote] = field(default_factory=dict)
     """As in result.json, for raw and for standardised features."""
     attacked: list[Tensor] = field(default_factory=list)
     """Outcomes of the attacks on the network with its new head, for each eps measured."""
@@ -27,14 +29,16 @@ class TransferState:
     def save(self, folder: Path) -> None:
         """Leave the state in a folder."""
         held = {name: _held(getattr(self, name)) for name in ("curves", "candidates", "best")}
-        torch.save({**held, "asymptote": self.asymptote, "attacked": self.attacked}, folder / FILE)
+        asymptote = {name: solved.model_dump() for name, solved in self.asymptote.items()}
+        torch.save({**held, "asymptote": asymptote, "attacked": self.attacked}, folder / FILE)
 
     @classmethod
     def restore(cls, folder: Path, device: str) -> "TransferState":
         """The state that `save` left, the heads in training on the device."""
         held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
         curves, candidates, best = (_state(held[name], device) for name in ("curves", "candidates", "best"))
-        return cls(curves, candidates, best, held["asymptote"], held["attacked"])
+        asymptote = {name: Asymptote.model_validate(solved) for name, solved in held["asymptote"].items()}
+        return cls(curves, candidates, best, asymptote, held["attacked"])
 
 
 def _held(state: State) -> dict[str, Any]:

@@ -6,14 +6,14 @@ them; with a frozen body only the head learns.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robxfer_core.jobs.results import TaskSummary
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.transfer import Transfer
+from robxfer_core.jobs.transfer import RobustAccuracy, Transfer, TransferResult
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.data.artifact import Images, load, to_unit
@@ -93,7 +93,7 @@ def set_modes(spec: Transfer, network: Network) -> None:
         part.train()
 
 
-def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
+def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult:
     """Learning curves of the network on the new task, a tuned one, and robust accuracy where it is asked for.
 
     The result has the form of `transfer` on features, without standardised curves and asymptotes. No choice sees the
@@ -112,7 +112,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
         train = replace(train, x=train.x[kept], y=train.y[kept])
     sizes = result.training_sizes(spec, len(train.y), len(test.y), 1)
     clean = inputs.maybe("clean_dataset")
-    work = _Work(spec, run, train, models.read_card(source).model_dump(mode="json"), inputs)
+    work = _Work(spec, run, train, inputs)
     tested = _scored(spec, test)
     beside = _scored(spec, load(clean.path, "test")) if clean is not None else None
 
@@ -141,18 +141,18 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
             record = learnt[-1] if same else work.learn(again)
             chosen = result.tuned(best, table, record.correct_last, test.y)
     run.progress(work.total, work.total, "images")
-    return {
-        "model": work.card,
-        "data": {
-            "name": train.name,
-            "variant": train.variant,
-            "n_train": n_train,
-            "n_test": len(test.y),
-            "classes": len(train.classes),
-        },
-        "regime": spec.regime,
-        "unfrozen_blocks": spec.unfrozen_blocks,
-        "curves": [
+    return TransferResult(
+        model=models.read_card(source),
+        data=TaskSummary(
+            name=train.name,
+            variant=train.variant,
+            n_train=n_train,
+            n_test=len(test.y),
+            classes=len(train.classes),
+        ),
+        regime=spec.regime,
+        unfrozen_blocks=spec.unfrozen_blocks,
+        curves=[
             result.curve(
                 len(each.images),
                 False,
@@ -165,11 +165,11 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]
             )
             for each, record in zip(curves, learnt, strict=True)
         ],
-        "asymptote": {},
-        "tuned": chosen,
-        "robust": work.robust,
-        "seed": spec.seed,
-    }
+        asymptote={},
+        tuned=chosen,
+        robust=work.robust,
+        seed=spec.seed,
+    )
 
 
 def _scored(spec: Transfer, data: Images, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -180,8 +180,8 @@ def _scored(spec: Transfer, data: Images, places: Tensor | None = None) -> tuple
 class _Work:
     """The trainings of one job, one after another, and how far they are."""
 
-    def __init__(self, spec: Transfer, run: Run, train: Images, card: dict[str, Any], inputs: Inputs) -> None:
-        self.spec, self.run, self.card = spec, run, card
+    def __init__(self, spec: Transfer, run: Run, train: Images, inputs: Inputs) -> None:
+        self.spec, self.run = spec, run
         self.source, self.classes = inputs.one("model").path, len(train.classes)
         self.x, self.y = train.x.to(run.device), train.y.to(run.device)
         self.state = RegimesState() if run.resume is None else RegimesState.restore(run.resume)
@@ -189,7 +189,7 @@ class _Work:
         self.resume = run.resume
         self.before = self.total = 0
         """Images of the trainings that are done, and of all."""
-        self.robust: dict[str, Any] | None = None
+        self.robust: RobustAccuracy | None = None
 
     def learn(self, training: Training, main: bool = False) -> Record:
         """What became of a training; after the main one, robust accuracy is measured. Those done before are passed."""

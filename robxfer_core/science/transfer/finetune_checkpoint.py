@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from robxfer_core.jobs.transfer import RobustAccuracy
 from robxfer_core.science.training.state import State
 
 FILE = "transfer_state.pt"
@@ -42,8 +42,8 @@ class RegimesState:
     """Of the training under way."""
     outcomes: list[Tensor] = field(default_factory=list)
     """Of the attacks on the main network, for each eps measured."""
-    robust: dict[str, Any] | None = None
-    """As in result.json, once all are."""
+    robust: RobustAccuracy | None = None
+    """The robust accuracy, once all are measured."""
     under_way: bool = False
     training: State | None = None
     """The network and its optimiser, while one is under way."""
@@ -54,7 +54,7 @@ class RegimesState:
             "done": [vars(record) for record in self.done],
             "record": vars(self.record),
             "outcomes": self.outcomes,
-            "robust": self.robust,
+            "robust": self.robust and self.robust.model_dump(),
             "under_way": self.under_way,
         }
         torch.save(held, folder / FILE)
@@ -66,4 +66,5 @@ class RegimesState:
         """The state that `save` left; its training is restored from the same folder, once it is built."""
         held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
         done = [Record(**record) for record in held["done"]]
-        return cls(done, Record(**held["record"]), held["outcomes"], held["robust"], held["under_way"])
+        robust = RobustAccuracy.model_validate(held["robust"]) if held["robust"] else None
+        return cls(done, Record(**held["record"]), held["outcomes"], robust, held["under_way"])

@@ -1,18 +1,17 @@
 """Transfer: the representation of every image, and linear heads that learn on it; `regimes` runs the network."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.features import Features
+from robxfer_core.jobs.features import Features, FeaturesResult
+from robxfer_core.jobs.results import TaskSummary
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.transfer import Transfer
+from robxfer_core.jobs.transfer import Asymptote, Curve, RobustAccuracy, Transfer, TransferResult
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import share
 from robxfer_core.science.attacks.pgd import evaluating
@@ -30,7 +29,7 @@ from .logistic import asymptote
 BATCH = 256
 
 
-def features(spec: Features, inputs: Inputs, run: Run) -> dict[str, Any]:
+def features(spec: Features, inputs: Inputs, run: Run) -> FeaturesResult:
     """Leave R(x) of both splits: {train,test}_x.npy, float32 [n, r], and {train,test}_y.npy, int64 [n].
 
     Resumes from its last checkpoint. Raises ValueError where the images do not fit the network, FloatingPointError
@@ -65,16 +64,16 @@ def features(spec: Features, inputs: Inputs, run: Run) -> dict[str, Any]:
             np.save(run.out / f"{split}_x.npy", torch.cat(parts).numpy())
             np.save(run.out / f"{split}_y.npy", data.y.numpy())
     train, test = splits["train"], splits["test"]
-    return {
-        "model": models.read_card(inputs.one("model").path).model_dump(mode="json"),
-        "data": {
-            "name": train.name,
-            "variant": train.variant,
-            "n_train": len(train.y),
-            "n_test": len(test.y),
-            "classes": len(train.classes),
-        },
-    }
+    return FeaturesResult(
+        model=models.read_card(inputs.one("model").path),
+        data=TaskSummary(
+            name=train.name,
+            variant=train.variant,
+            n_train=len(train.y),
+            n_test=len(test.y),
+            classes=len(train.classes),
+        ),
+    )
 
 
 def _check_finite(represented: Tensor, split: str, first: int) -> None:
@@ -84,7 +83,7 @@ def _check_finite(represented: Tensor, split: str, first: int) -> None:
         raise FloatingPointError(f"the representation of image {image} of the {split} split is not finite")
 
 
-def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
+def transfer(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult:
     """Learning curves on a new task, a tuned head, and robust accuracy where it is asked for.
 
     Here on features: curves of linear heads, and what heads tend to (`logistic.asymptote`). Where the backbone is run
@@ -95,8 +94,8 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
     if not spec.on_features:
         return transfer_network(spec, inputs, run)
     found = inputs.one("features")
-    about = json.loads((found.path / "result.json").read_text())
-    classes: int = about["data"]["classes"]
+    about = FeaturesResult.read(found.path)
+    classes = about.data.classes
     train, test = (_read(found.path, split, run.device) for split in ("train", "test"))
     labels = train.y.cpu().numpy()
     if spec.images_per_class is not None:
@@ -105,7 +104,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         train, labels = Images(train.x[at], train.y[at]), labels[kept]
     sizes = result.training_sizes(spec, len(labels), len(test.y), 2)
     beside = inputs.maybe("clean")
-    if beside is not None and json.loads((beside.path / "result.json").read_text())["model"] != about["model"]:
+    if beside is not None and FeaturesResult.read(beside.path).model != about.model:
         raise ValueError("clean: features of another model; takes those of the model of `features`")
     clean = _read(beside.path, "test", "cpu") if beside is not None else None
 
@@ -164,35 +163,35 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> dict[str, Any]:
         if name not in state.asymptote:
             state.asymptote[name] = _asymptote(train, test, *parts, classes, name == "standardised", pause)
     robust = _robust(spec, inputs, run, about, learnt[-2], state, pause) if spec.robust is not None else None
-    return {
-        "model": about["model"],
-        "data": about["data"],
-        "features_key": found.key,
-        "regime": spec.regime,
-        "unfrozen_blocks": 0,
-        "curves": [_curve(head, each, test.y, clean) for head, each in zip(curves, learnt, strict=True)],
-        "asymptote": state.asymptote,
-        "tuned": chosen,
-        "robust": robust,
-        "seed": spec.seed,
-    }
+    return TransferResult(
+        model=about.model,
+        data=about.data,
+        features_key=found.key,
+        regime=spec.regime,
+        unfrozen_blocks=0,
+        curves=[_curve(head, trained, test.y, clean) for head, trained in zip(curves, learnt, strict=True)],
+        asymptote=state.asymptote,
+        tuned=chosen,
+        robust=robust,
+        seed=spec.seed,
+    )
 
 
 def _robust(
     spec: Transfer,
     inputs: Inputs,
     run: Run,
-    about: dict[str, Any],
+    about: FeaturesResult,
     head: Trained,
     state: TransferState,
     pause: Callable[[], None],
-) -> dict[str, Any]:
+) -> RobustAccuracy:
     """Robust accuracy of the network whose head was learnt on features."""
     assert spec.robust is not None
     source, test = inputs.one("model").path, load(inputs.one("dataset").path, "test")
-    if models.read_card(source).model_dump(mode="json") != about["model"]:
+    if models.read_card(source) != about.model:
         raise ValueError("model: another than that of `features`; takes the model they were made by")
-    if (test.name, test.variant, len(test.y)) != tuple(about["data"][name] for name in ("name", "variant", "n_test")):
+    if (test.name, test.variant, len(test.y)) != (about.data.name, about.data.variant, about.data.n_test):
         raise ValueError("dataset: another than that of `features`; takes the set they were made of")
     network = with_head(models.load(source), head.weight, head.bias).to(run.device)
 
@@ -224,7 +223,7 @@ def _check_losses(heads: list[Head], trained: list[Trained]) -> None:
             )
 
 
-def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> dict[str, Any]:
+def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> Curve:
     beside = None
     if clean is not None:
         first, last = (share(trained.predict(clean.x, first=early) == clean.y) for early in (True, False))
@@ -249,11 +248,11 @@ def _asymptote(
     classes: int,
     standardised: bool,
     between: Callable[[], None],
-) -> dict[str, Any]:
+) -> Asymptote:
     found = asymptote(train.x, train.y, fit, held, test.x, test.y, classes, standardised, between)
-    return {
-        "test": result.short(share(found.correct)),
-        "l2": found.l2,
-        "validation": result.short(found.validation),
-        "converged": found.converged,
-    }
+    return Asymptote(
+        test=result.short(share(found.correct)),
+        l2=found.l2,
+        validation=result.short(found.validation),
+        converged=found.converged,
+    )

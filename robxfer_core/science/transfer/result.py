@@ -2,12 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from robxfer_core.jobs.transfer import RobustTransfer, Transfer
+from robxfer_core.jobs.transfer import (
+    Candidate,
+    Curve,
+    Rates,
+    RobustAccuracy,
+    RobustTransfer,
+    Transfer,
+    TunedHead,
+)
 from robxfer_core.science.attacks.evaluate import correct, level_name, packed, share
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.seeds import derive
@@ -69,32 +76,33 @@ def curve(
     last: Tensor,
     y: Tensor,
     clean: tuple[float, float] | None,
-) -> dict[str, Any]:
+) -> Curve:
     """A learning curve. first, last: which test images are right after the first and the last epoch; clean: accuracy
     then on the images that a constructed set was made from."""
-    beside = {} if clean is None else {"clean_first": short(clean[0]), "clean_last": short(clean[1])}
-    return beside | {
-        "n": n,
-        "standardised": standardised,
-        "train_loss": [float(f"{loss:.4g}") for loss in train_loss],
-        "test": [short(accuracy) for accuracy in test],
-        "mean_per_class": short(mean_per_class(last, y)),
-        "correct_first": packed(first),
-        "correct_last": packed(last),
-    }
+    return Curve(
+        n=n,
+        standardised=standardised,
+        train_loss=[float(f"{loss:.4g}") for loss in train_loss],
+        test=[short(accuracy) for accuracy in test],
+        mean_per_class=short(mean_per_class(last, y)),
+        correct_first=packed(first),
+        correct_last=packed(last),
+        clean_first=None if clean is None else short(clean[0]),
+        clean_last=None if clean is None else short(clean[1]),
+    )
 
 
-def tuned(best: int, tried: list[tuple[float, float, float]], last: Tensor, y: Tensor) -> dict[str, Any]:
+def tuned(best: int, tried: list[tuple[float, float, float]], last: Tensor, y: Tensor) -> TunedHead:
     """The tuned table. tried: (lr, weight decay, validation accuracy); last: outcomes of the best on the test split."""
-    table = [{"lr": lr, "weight_decay": decay, "validation": short(accuracy)} for lr, decay, accuracy in tried]
-    return {
-        "best": {"lr": tried[best][0], "weight_decay": tried[best][1]},
-        "validation": short(tried[best][2]),
-        "test": short(share(last)),
-        "mean_per_class": short(mean_per_class(last, y)),
-        "correct": packed(last),
-        "table": table,
-    }
+    table = [Candidate(lr=lr, weight_decay=decay, validation=short(accuracy)) for lr, decay, accuracy in tried]
+    return TunedHead(
+        best=Rates(lr=tried[best][0], weight_decay=tried[best][1]),
+        validation=short(tried[best][2]),
+        test=short(share(last)),
+        mean_per_class=short(mean_per_class(last, y)),
+        correct=packed(last),
+        table=table,
+    )
 
 
 def measure_robust(
@@ -107,7 +115,7 @@ def measure_robust(
     seed: int,
     precision: Precision,
     progress: Callable[[int], None],
-) -> dict[str, Any]:
+) -> RobustAccuracy:
     """Robust accuracy at each eps on the first test images, x as stored. `done` holds the outcomes of the levels that
     were measured and gets those that were not; `progress` is told the images done of them all."""
     x, y = x[: spec.max_images], y[: spec.max_images]
@@ -126,8 +134,8 @@ def measure_robust(
             )
         )
     levels = [level_name(eps) for eps in spec.eps]
-    return {
-        "norm": spec.norm,
-        "n": len(y),
-        "accuracy": {level: short(share(right)) for level, right in zip(levels, done, strict=True)},
-    }
+    return RobustAccuracy(
+        norm=spec.norm,
+        n=len(y),
+        accuracy={level: short(share(right)) for level, right in zip(levels, done, strict=True)},
+    )

@@ -3,14 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, Visualize
+from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, ComponentPicture, ComponentResult, TestImages, Visualize
 from robxfer_core.science import models
 from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.attacks.threat import steepest
@@ -47,7 +46,7 @@ class State:
         return cls(torch.from_numpy(np.load(folder / "x.npy", allow_pickle=False)), told["parts"], told["step"])
 
 
-def component(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
+def component(spec: Visualize, inputs: Inputs, run: Run) -> ComponentResult:
     """Make an image for each component; leave them with their top-9 real images, and measure both.
 
     Resumes from its checkpoint at the very step. Raises ValueError where the judge is the model, the set has too
@@ -79,17 +78,17 @@ def component(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
     alike = [likeness(represent(judge, x, pause), judged).numpy() for x in (found, begun)]
     slopes = spectral_slope(found).tolist()
     rows = [
-        {
-            "component": int(chosen[at]),
-            "start": ends[0][at],
-            "end": ends[1][at],
-            "top": float(values[at].mean()),
-            "slope": slopes[at],
-            "alive": bool(alive[at]),
-            "auroc": meaning(alike[0][at], places.numpy()) if alive[at] else None,
-            "auroc_start": meaning(alike[1][at], places.numpy()) if alive[at] else None,
-            "auroc_top": kinship(judged, places) if alive[at] else None,
-        }
+        ComponentPicture(
+            component=int(chosen[at]),
+            start=ends[0][at],
+            end=ends[1][at],
+            top=float(values[at].mean()),
+            slope=slopes[at],
+            alive=bool(alive[at]),
+            auroc=meaning(alike[0][at], places.numpy()) if alive[at] else None,
+            auroc_start=meaning(alike[1][at], places.numpy()) if alive[at] else None,
+            auroc_top=kinship(judged, places) if alive[at] else None,
+        )
         for at, places in enumerate(top_places)
     ]
     np.savez(
@@ -102,17 +101,17 @@ def component(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
         top_places=top_places.numpy(),
     )
     (run.out / FILES[1]).write_bytes(_picture(rows, begun, found, test, top_places))
-    return {
-        "mode": spec.mode,
-        "model": models.read_card(inputs.one("model").path).model_dump(mode="json"),
-        "judge": models.read_card(inputs.one("judge").path).model_dump(mode="json"),
-        "data": {"name": test.name, "variant": test.variant, "n_test": len(test.y)},
-        "steps": spec.gradient_steps,
-        "step_size": step_size,
-        "components": rows,
-        "slope_real": float(spectral_slope(to_unit(test.x[:REFERENCES])).mean()),
-        "slope_start": float(spectral_slope(begun).mean()),
-    }
+    return ComponentResult(
+        mode="component",
+        model=models.read_card(inputs.one("model").path),
+        judge=models.read_card(inputs.one("judge").path),
+        data=TestImages(name=test.name, variant=test.variant, n_test=len(test.y)),
+        steps=spec.gradient_steps,
+        step_size=step_size,
+        components=rows,
+        slope_real=float(spectral_slope(to_unit(test.x[:REFERENCES])).mean()),
+        slope_start=float(spectral_slope(begun).mean()),
+    )
 
 
 def choose(spec: Visualize, length: int) -> Tensor:
@@ -157,13 +156,13 @@ def _ascend(spec: Visualize, network: Network, chosen: Tensor, step_size: float,
             state.x[places], state.parts, state.step = x.cpu(), number + 1, 0
 
 
-def _picture(rows: list[dict[str, Any]], begun: Tensor, found: Tensor, test: Images, top_places: Tensor) -> bytes:
+def _picture(rows: list[ComponentPicture], begun: Tensor, found: Tensor, test: Images, top_places: Tensor) -> bytes:
     """A line for each component: its number and measures, the start, what was found, the top-9 real images."""
     lines = []
     for at, row in enumerate(rows[:SHOWN]):
-        told = f"component {row['component']}\nslope {row['slope']:.2f}\nAUROC "
-        told += f"{row['auroc']:.2f}" if row["alive"] else "none:\nno image activates it"
+        auroc = f"{row.auroc:.2f}" if row.auroc is not None else "none:\nno image activates it"
+        title = f"component {row.component}\nslope {row.slope:.2f}\nAUROC {auroc}"
         images = torch.cat([begun[at : at + 1], found[at : at + 1], to_unit(test.x[top_places[at]])])
         names = [test.classes[int(test.y[place])] for place in top_places[at]]
-        lines.append(Row(told, images, [f"R = {row['start']:.3g}", f"R = {row['end']:.3g}", *names]))
+        lines.append(Row(title, images, [f"R = {row.start:.3g}", f"R = {row.end:.3g}", *names]))
     return grid(lines, ["start", "found", *(f"top {place}" for place in range(1, TOP + 1))])

@@ -3,14 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.visualize import Visualize
+from robxfer_core.jobs.visualize import Inversion, InversionMeans, InversionResult, TestImages, Visualize
 from robxfer_core.science import models
 from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.matching import Match, advance, begin
@@ -51,7 +50,7 @@ class State:
             whole[places] = piece.cpu()
 
 
-def inversion(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
+def inversion(spec: Visualize, inputs: Inputs, run: Run) -> InversionResult:
     """Find an image with each target's representation; leave them, and tell the distances reached.
 
     `relative` is |R(x) - R(target)|_2 / |R(target)|_2, `pixels` the l2 distance between the images, each at the start
@@ -69,14 +68,14 @@ def inversion(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
     found = state.match.x
     pixels = [distance("l2", images - target).tolist() for images in (starts, found)]
     rows = [
-        {
-            "image": at,
-            "class": test.classes[int(test.y[at])],
-            "relative_start": float(state.match.start[at]),
-            "relative_end": float(state.match.end[at]),
-            "pixels_start": pixels[0][at],
-            "pixels_end": pixels[1][at],
-        }
+        Inversion(
+            image=at,
+            class_name=test.classes[int(test.y[at])],
+            relative_start=float(state.match.start[at]),
+            relative_end=float(state.match.end[at]),
+            pixels_start=pixels[0][at],
+            pixels_end=pixels[1][at],
+        )
         for at in range(spec.made)
     ]
     np.savez(
@@ -87,16 +86,21 @@ def inversion(spec: Visualize, inputs: Inputs, run: Run) -> dict[str, Any]:
         found=found.half().numpy(),
     )
     (run.out / FILES[1]).write_bytes(_picture(rows, target, starts, found))
-    return {
-        "mode": spec.mode,
-        "model": models.read_card(inputs.one("model").path).model_dump(mode="json"),
-        "data": {"name": test.name, "variant": test.variant, "n_test": len(test.y)},
-        "start": spec.start or "noise",
-        "steps": spec.gradient_steps,
-        "step_size": step_size,
-        "images": rows,
-        "mean": {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if name[:2] in ("re", "pi")},
-    }
+    return InversionResult(
+        mode="inversion",
+        model=models.read_card(inputs.one("model").path),
+        data=TestImages(name=test.name, variant=test.variant, n_test=len(test.y)),
+        start=spec.start or "noise",
+        steps=spec.gradient_steps,
+        step_size=step_size,
+        images=rows,
+        mean=InversionMeans(
+            relative_start=float(np.mean([row.relative_start for row in rows])),
+            relative_end=float(np.mean([row.relative_end for row in rows])),
+            pixels_start=float(np.mean([row.pixels_start for row in rows])),
+            pixels_end=float(np.mean([row.pixels_end for row in rows])),
+        ),
+    )
 
 
 def _starts(spec: Visualize, test: Images) -> Tensor:
@@ -144,15 +148,12 @@ def _match(spec: Visualize, network: Network, starts: Tensor, goals: Tensor, ste
     return state
 
 
-def _picture(rows: list[dict[str, Any]], target: Tensor, starts: Tensor, found: Tensor) -> bytes:
+def _picture(rows: list[Inversion], target: Tensor, starts: Tensor, found: Tensor) -> bytes:
     """Targets, starts and what was found in lines, with the distances under them."""
-
-    def told(when: str) -> list[str]:
-        return [f"R {row['relative_' + when]:.2g}, px {row['pixels_' + when]:.2g}" for row in rows[:SHOWN]]
-
+    shown = rows[:SHOWN]
     lines = [
-        Row("target", target[:SHOWN], [row["class"] for row in rows[:SHOWN]]),
-        Row("start", starts[:SHOWN], told("start")),
-        Row("found", found[:SHOWN], told("end")),
+        Row("target", target[:SHOWN], [row.class_name for row in shown]),
+        Row("start", starts[:SHOWN], [f"R {row.relative_start:.2g}, px {row.pixels_start:.2g}" for row in shown]),
+        Row("found", found[:SHOWN], [f"R {row.relative_end:.2g}, px {row.pixels_end:.2g}" for row in shown]),
     ]
     return grid(lines)

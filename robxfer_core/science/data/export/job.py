@@ -1,9 +1,8 @@
 """Kind `export_dataset`."""
 
 import json
-from typing import Any
 
-from robxfer_core.jobs.export_dataset import ExportDataset
+from robxfer_core.jobs.export_dataset import ExportDataset, ExportDatasetResult, ExportedData
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.data.artifact import load, read_card
 
@@ -13,7 +12,7 @@ from .formats import WRITERS, SplitImages, write_npz
 SPLITS = ("train", "test")
 
 
-def export_dataset(spec: ExportDataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def export_dataset(spec: ExportDataset, inputs: Inputs, run: Run) -> ExportDatasetResult:
     """Write both splits in the format, and README.md. `lossless` says whether the format holds the pixels exactly."""
     source = inputs.one("dataset")
     about = read_card(source.path)
@@ -37,11 +36,11 @@ def export_dataset(spec: ExportDataset, inputs: Inputs, run: Run) -> dict[str, A
     made = json.loads((source.path / "result.json").read_text())
     write_card(run.out, about, made, source.key, spec.format, lossless=lossless)
     files = sorted(str(path.relative_to(run.out)) for path in run.out.rglob("*") if path.is_file())
-    return {
-        "format": spec.format,
-        "lossless": lossless,
-        "data": {"name": about.name, "variant": about.variant, "key": source.key},
-        "images": {split.name: len(split.y) for split in splits},
-        "files": len(files),
-        "bytes": sum((run.out / name).stat().st_size for name in files),
-    }
+    return ExportDatasetResult(
+        format=spec.format,
+        lossless=lossless,
+        data=ExportedData(name=about.name, variant=about.variant, key=source.key),
+        images={name: len(split.y) for name, split in zip(SPLITS, splits, strict=True)},
+        files=len(files),
+        bytes=sum((run.out / name).stat().st_size for name in files),
+    )

@@ -6,12 +6,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from robxfer_core.jobs.import_dataset import ImportDataset
+from robxfer_core.jobs.results import DatasetResult
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.data.read import pixels, write_source
 from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, split_source
@@ -32,7 +32,7 @@ MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 """Of 8 bits a channel at the most: floats and 16 bits would lose more than their maker may know."""
 
 
-def import_dataset(spec: ImportDataset, inputs: Inputs, run: Run) -> dict[str, Any]:
+def import_dataset(spec: ImportDataset, inputs: Inputs, run: Run) -> DatasetResult:
     """Write the data set of the uploaded file. Raises BadUpload, which says what is wrong where."""
     path = upload(inputs)
     with tempfile.TemporaryDirectory(dir=run.out.parent) as scratch:
