@@ -12,7 +12,7 @@ SOURCES := robxfer_core services migrations tests benchmarks docs
 # Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
 test unit slow peers gpu: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test quick lint types imports unit coverage browser gpu slow peers chaos fuzz bench lock clean
+.PHONY: help demo test quick lint types imports unit coverage browser gpu slow peers chaos fuzz bench docs docs-links lock clean
 .DEFAULT_GOAL := test
 
 help:  ## List the targets
@@ -69,6 +69,12 @@ fuzz: .venv/.dev  ## Every route with what its schema allows and what it does no
 
 bench: .venv/.dev  ## Speed, measured
 	$(BIN)/python -m benchmarks
+
+docs: .venv/.dev  ## The documentation's site, in out/site; broken links and docstrings are errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto -c docs . out/site
+
+docs-links: .venv/.dev  ## Ask for every external link of the documentation
+	$(BIN)/sphinx-build --quiet --builder linkcheck -c docs . out/links
 
 .venv/.run: pyproject.toml requirements/api.txt requirements/worker.txt | .venv/bin/python
 	$(PIP) --requirement requirements/api.txt --requirement requirements/worker.txt
