@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from robxfer_core.jobs.registry import KINDS
+from robxfer_core.jobs.registry import KINDS, accepted_kinds
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, make_plan
 from robxfer_core.spec.base import digest
@@ -70,10 +70,11 @@ def changes(record: Record, now: Record) -> Iterator[Change]:
             if before.get(kind) == after.get(kind):
                 continue
             rose = kind in before and kind in after and after[kind]["recipe"] > before[kind]["recipe"]
-            inputs = {taken for kinds in KINDS[kind].TAKES.values() for taken in kinds} if kind in KINDS else set()
+            model = KINDS.get(kind)
+            taken = {name for field in model.TAKES for name in accepted_kinds(model, field)} if model else set()
             new = kind not in before and kind in after
             yield Change(
-                spec, kind, not (new or rose or changed & inputs), _difference(before.get(kind), after.get(kind))
+                spec, kind, not (new or rose or changed & taken), _difference(before.get(kind), after.get(kind))
             )
             changed.add(kind)
 

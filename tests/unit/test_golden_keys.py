@@ -9,9 +9,9 @@ import yaml
 from pydantic import BaseModel
 
 from robxfer_core.spec.datasets import BUILTIN, TORCHVISION
+from tests.golden import RULE
 from tests.golden.keys import KINDS, SPECS, Record, changes, current, plan_nodes, recorded
 
-RULE = "whoever changes what a recipe computes must raise its RECIPE and record anew with `python -m tests.golden`"
 FREE = {"run"}
 """Fields that are in no key."""
 
