@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from .stack import Stack, reporting
 
@@ -47,6 +47,13 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+def release(page: Page, held: Route) -> None:
+    """Let a held request go on, and wait until the page has taken its answer."""
+    with page.expect_request_finished(lambda request: request == held.request):
+        held.continue_()
+    page.evaluate("fetch('/healthz').then((answer) => answer.text())")  # a later answer is taken later
 
 
 class Watch:

@@ -98,10 +98,14 @@ class Stack:
 
 
 class Mirror:
-    """A web server with one file, of which it sends one half at once and the other when `release` is called."""
+    """A web server with one file, of which it sends one half at once and the other when `release` is called.
+
+    As many requests as `refusals` says are answered 404 before that.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.refusals = 0
         self._released = threading.Event()
 
     def release(self) -> None:
@@ -115,6 +119,10 @@ class Mirror:
 def mirror() -> Iterator[Mirror]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if served.refusals > 0:
+                served.refusals -= 1
+                self.send_error(404)
+                return
             self.send_response(200)
             self.send_header("Content-Length", str(2 * HALF))
             self.end_headers()

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from .stack import MARKUP, Mirror, Stack, endless, fetching, mirror
+from .conftest import release
+from .stack import MARKUP, Mirror, Stack, endless, fetching, mirror, unclaimed
 
 pytestmark = [pytest.mark.servers, pytest.mark.browser]
 OpenPage = Callable[..., Page]
@@ -52,12 +53,17 @@ def test_states_progress_and_log_follow_without_a_reload(open_page: OpenPage, st
     expect(log).to_be_hidden()
 
 
-def test_a_job_says_what_it_waits_for(open_page: OpenPage, stack: Stack, served: Mirror) -> None:
-    id = stack.submit("waits", fetching(served.url), run={"retries": 0})
+def test_the_facts_of_a_job_follow_while_the_experiment_runs(open_page: OpenPage, stack: Stack, served: Mirror) -> None:
+    id = stack.submit("facts", fetching(served.url) | unclaimed(), run={"retries": 0})
     page = open_page(f"{stack.url}/experiments/{id}")
     page.get_by_role("button", name="model: waiting").click()
-    expect(page.locator("#job dt", has_text="waits for")).to_be_visible()
-    expect(page.locator("#job-facts")).to_contain_text("weights")
+    facts = page.locator("#job-facts")
+    expect(facts.get_by_text("waits for")).to_be_visible()
+    expect(facts).to_contain_text("weights")
+    served.release()
+    expect(facts).to_contain_text("a .safetensors or PyTorch file")
+    expect(facts.get_by_text("waits for")).to_be_hidden()
+    expect(page.locator("#state")).to_have_text("running")
     stack.cancel(id)
 
 
@@ -72,7 +78,8 @@ def test_a_cancelled_training_is_shown_so(open_page: OpenPage, stack: Stack) -> 
 
 
 def test_a_page_that_comes_later_shows_no_state_that_is_past(open_page: OpenPage, stack: Stack, served: Mirror) -> None:
-    id = stack.submit("later", fetching(served.url), run={"retries": 0})
+    served.refusals = 1  # so that the job was ready once more after it had been running
+    id = stack.submit("later", fetching(served.url), run={"retries": 1, "backoff_s": 0})
     first = open_page(f"{stack.url}/experiments/{id}")
     expect(first.get_by_role("button", name="weights: running 50 %")).to_be_visible()
     second = open_page("about:blank")
@@ -163,18 +170,26 @@ def test_a_job_is_opened_and_closed_by_the_keyboard(open_page: OpenPage, stack: 
 
 def test_the_job_that_was_asked_for_last_is_shown(open_page: OpenPage, stack: Stack, finished: str) -> None:
     page = open_page(f"{stack.url}/experiments/{finished}")
-    held = []
+    held: list[Route] = []
     digits = page.get_by_role("button", name="digits: done")
     expect(digits).to_be_visible()
     page.route("**/v1/jobs/*", lambda route: held.append(route) if not held else route.continue_())
     digits.click()
     page.get_by_role("button", name="risk: done").click()
     expect(page.locator("#job-name")).to_have_text("risk")
-    with page.expect_response(held[0].request.url):
-        held[0].continue_()
-    page.get_by_role("button", name="risk: done").click()
-    expect(page.locator("#job-facts")).to_contain_text("simulate_report")
-    expect(page.locator("#job-name")).to_have_text("risk")
+    release(page, held[0])
+    assert page.locator("#job-name").inner_text() == "risk"
+    assert "simulate_report" in page.locator("#job-facts").inner_text()
+
+
+def test_nothing_reaches_beyond_a_narrow_window(open_page: OpenPage, stack: Stack, finished: str) -> None:
+    page = open_page(f"{stack.url}/experiments/{finished}", viewport={"width": 390, "height": 800})
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    expect(page.locator("#reports article")).to_have_count(2)
+    assert page.evaluate(wide) == 0
+    page.goto(stack.url)
+    expect(page.locator("#experiments tr").first).to_be_visible()
+    assert page.evaluate(wide) == 0
 
 
 def test_an_experiment_that_is_not_there(open_page: OpenPage, stack: Stack) -> None:
