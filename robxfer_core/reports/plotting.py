@@ -1,6 +1,7 @@
 """How every figure looks, and how it becomes bytes: equal figures give equal files."""
 
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -34,6 +35,21 @@ STYLE: Any = {
 def palette(levels: int) -> list[str]:
     """Colours from the first level (dark) to the last, all legible on white: viridis without its pale end."""
     return [to_hex(mpl.colormaps["viridis"](at)) for at in np.linspace(0.0, 0.7, max(levels, 2))][:levels]
+
+
+@dataclass(frozen=True)
+class RenderedFigure:
+    """A figure as files."""
+
+    png: bytes
+    """200 dots an inch."""
+    svg: bytes
+    """Text as text, no date."""
+
+
+def render_figure(figure: Figure) -> RenderedFigure:
+    """The figure as a PNG and as an SVG."""
+    return RenderedFigure(png(figure), svg(figure))
 
 
 def png(figure: Figure) -> bytes:

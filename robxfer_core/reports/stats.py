@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from robxfer_core.jobs.results import Interval
+
 Floats = NDArray[np.float64]
 EXACT_LEVELS = 8  # 8! = 40,320 orders of the levels are enumerated; above it they are drawn
 DRAWS = 20_000
@@ -94,6 +96,17 @@ def over_seeds(values: ArrayLike) -> Estimate:
     return crossed(np.asarray(values, dtype=np.float64)[..., None])
 
 
+def mean_interval(estimate: Estimate, alpha: float, comparisons: int = 1) -> Interval:
+    """A scalar estimate with its interval, which has no ends with one seed.
+
+    Args:
+        estimate: The estimate; its arrays have no axes.
+        alpha: 1 - the confidence.
+        comparisons: How many intervals hold at once (Bonferroni).
+    """
+    return Interval.model_validate(bounds(estimate, alpha, comparisons))
+
+
 def bounds(estimate: Estimate, alpha: float, comparisons: int = 1) -> dict[str, Any]:
     """A scalar estimate as JSON; low and high are null with one seed."""
     low, high = estimate.interval(alpha, comparisons)
@@ -157,7 +170,7 @@ class Trend:
     method: str
 
 
-def page(accuracy: ArrayLike, seed: int = 0) -> Trend:
+def page_trend_test(accuracy: ArrayLike, seed: int = 0) -> Trend:
     """Page's L of accuracy[seed, level] and its permutation test within seeds (Page 1963), midranks for ties.
 
     Exact by convolution over seeds up to 8 levels, else from 20,000 draws with the given seed (the data's own order

@@ -56,7 +56,7 @@ def word(low: np.ndarray, high: np.ndarray, margin: float) -> Word:
     return "no_difference" if bool(((low >= -margin) & (high <= margin)).all()) else "not_shown"
 
 
-def judge(differences: Sequence[Estimate], margin: float = 0.01, confidence: float = 0.95) -> list[Verdict]:
+def verdicts_of(differences: Sequence[Estimate], margin: float = 0.01, confidence: float = 0.95) -> list[Verdict]:
     """Verdicts on the targets of one variant, each from the differences of its levels to eps 0.
 
     How the intervals and Holm go together: the p of a target is at most alpha exactly where one of its simultaneous

@@ -102,13 +102,13 @@ def test_pages_law_is_the_published_table(shape: tuple[int, int], critical: tupl
         assert min(total for total, p in tail.items() if p <= alpha) == value
     rng = np.random.default_rng(5)
     for data in rng.random((20, seeds, levels)) + 0.2 * np.arange(levels):
-        trend = stats.page(data)
+        trend = stats.page_trend_test(data)
         assert trend.p_increasing == pytest.approx(tail[int(trend.statistic)])
 
 
 def test_page_agrees_with_scipy_and_mirrors() -> None:
     data = np.random.default_rng(6).random((5, 4)) + 0.1 * np.arange(4)
-    trend, mirrored = stats.page(data), stats.page(-data)
+    trend, mirrored = stats.page_trend_test(data), stats.page_trend_test(-data)
     theirs = scipy_stats.page_trend_test(data, method="exact")
     assert (trend.statistic, trend.p_increasing) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert mirrored.p_decreasing == pytest.approx(trend.p_increasing)
@@ -116,7 +116,7 @@ def test_page_agrees_with_scipy_and_mirrors() -> None:
 
 def test_page_under_the_null_with_ties() -> None:
     rng = np.random.default_rng(7)
-    p = np.array([stats.page(rng.integers(0, 4, (5, 4))).p_decreasing for _ in range(1_000)], dtype=float)
+    p = np.array([stats.page_trend_test(rng.integers(0, 4, (5, 4))).p_decreasing for _ in range(1_000)], dtype=float)
     for alpha in (0.01, 0.05, 0.2, 0.5):
         assert np.mean(p <= alpha) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 1_000)
     assert np.mean(p <= 0.5) > 0.4  # and not merely conservative
@@ -124,15 +124,15 @@ def test_page_under_the_null_with_ties() -> None:
 
 def test_page_by_draws_is_near_the_normal_law_and_repeats() -> None:
     data = np.random.default_rng(8).random((4, 10)) + 0.04 * np.arange(10)
-    trend = stats.page(data)
-    assert trend == stats.page(data)
+    trend = stats.page_trend_test(data)
+    assert trend == stats.page_trend_test(data)
     theirs = scipy_stats.page_trend_test(data, method="asymptotic")
     assert trend.p_increasing == pytest.approx(theirs.pvalue, abs=0.01)
 
 
 def test_one_seed_permutes_its_levels_only_where_there_are_six() -> None:
-    assert stats.page(np.arange(5.0)[None]).p_increasing is None
-    assert stats.page(np.arange(6.0)[None]).p_increasing == pytest.approx(1 / 720)
+    assert stats.page_trend_test(np.arange(5.0)[None]).p_increasing is None
+    assert stats.page_trend_test(np.arange(6.0)[None]).p_increasing == pytest.approx(1 / 720)
 
 
 def test_rank_correlations() -> None:

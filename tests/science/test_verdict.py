@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from robxfer_core.reports.stats import Estimate, crossed, differences
-from robxfer_core.reports.verdict import Word, judge
+from robxfer_core.reports.verdict import Word, verdicts_of
 
 SEEDS, LEVELS, IMAGES = 5, 4, 500
 HEAD = 0.005  # sd of accuracy over heads on one model: half a point
@@ -31,7 +31,7 @@ def words(correct: np.ndarray, margin: float = 0.01) -> list[Word]:
     """The verdict on each run, each a study with one target."""
     all_runs = differences(correct)
     runs = (Estimate(m, e, all_runs.df) for m, e in zip(all_runs.mean, all_runs.error, strict=True))
-    return [judge([run], margin)[0].word for run in runs]
+    return [verdicts_of([run], margin)[0].word for run in runs]
 
 
 def rate(verdicts: list[Word], *wanted: Word) -> float:
@@ -54,7 +54,7 @@ def test_a_family_of_targets_has_the_error_of_one() -> None:
     targets = [differences(study(rng, 400, [0, -0.01, -0.01, -0.01], 2)) for _ in range(4)]
     false = 0
     for run in range(400):
-        verdicts = judge([Estimate(t.mean[run], t.error[run], t.df) for t in targets])
+        verdicts = verdicts_of([Estimate(t.mean[run], t.error[run], t.df) for t in targets])
         false += any(v.word in ("helps", "hinders", "mixed") for v in verdicts)
     assert false / 400 <= 0.06
 
@@ -76,13 +76,13 @@ def test_a_planted_effect_is_found() -> None:
 def test_the_detectable_effect_is_found_with_its_power() -> None:
     rng = np.random.default_rng(14)
     error = 0.012
-    truth = judge([Estimate(np.zeros(3), np.full(3, error), 4)])[0].detectable
+    truth = verdicts_of([Estimate(np.zeros(3), np.full(3, error), 4)])[0].detectable
     assert truth is not None
     seeds = rng.standard_normal((2_000, 3, SEEDS, 1)) * error * np.sqrt(SEEDS)
     seeds[:, 2] -= truth
     sample = crossed(seeds)
     runs = [Estimate(m, e, 4) for m, e in zip(sample.mean, sample.error, strict=True)]
-    assert 0.7 < rate([judge([run])[0].word for run in runs], "hinders", "mixed") < 0.9
+    assert 0.7 < rate([verdicts_of([run])[0].word for run in runs], "hinders", "mixed") < 0.9
 
 
 def estimate(means: list[float], error: float = 0.002, df: int = 4) -> Estimate:
@@ -101,7 +101,7 @@ def estimate(means: list[float], error: float = 0.002, df: int = 4) -> Estimate:
     ],
 )
 def test_the_table(means: list[float], error: float, word: Word, level: int) -> None:
-    verdict = judge([estimate(means, error)])[0]
+    verdict = verdicts_of([estimate(means, error)])[0]
     assert (verdict.word, verdict.level) == (word, level)
     assert verdict.detectable is not None
     assert verdict.detectable > 0.01
@@ -109,13 +109,13 @@ def test_the_table(means: list[float], error: float, word: Word, level: int) -> 
 
 def test_holm_withholds_what_one_target_alone_would_show() -> None:
     border = estimate([0.0, 0.0, 0.045], 0.008)
-    assert judge([border])[0].word == "helps"
-    assert [v.word for v in judge([border, estimate([0.0] * 3, 0.05)])] == ["not_shown", "not_shown"]
-    both = judge([border, estimate([0.0, 0.0, 0.2], 0.002)])
+    assert verdicts_of([border])[0].word == "helps"
+    assert [v.word for v in verdicts_of([border, estimate([0.0] * 3, 0.05)])] == ["not_shown", "not_shown"]
+    both = verdicts_of([border, estimate([0.0, 0.0, 0.2], 0.002)])
     assert [v.word for v in both] == ["helps", "helps"]  # a rejected hypothesis gives its share back
     assert [v.alpha for v in both] == pytest.approx([0.05, 0.025])
 
 
 def test_one_seed_shows_nothing() -> None:
-    verdict = judge([Estimate(np.array([0.2, 0.3]), np.full(2, np.nan), 0)])[0]
+    verdict = verdicts_of([Estimate(np.array([0.2, 0.3]), np.full(2, np.nan), 0)])[0]
     assert (verdict.word, verdict.detectable) == ("not_shown", None)

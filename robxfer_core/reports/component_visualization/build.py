@@ -4,7 +4,8 @@ from typing import Any
 
 from robxfer_core.jobs.component_visualization_report import ComponentVisualizationReport
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, embedded, inline, page
+from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, Table, Text, embedded_png, inline_svg
+from robxfer_core.reports.page.render import render_page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
 
@@ -55,8 +56,8 @@ def report(spec: ComponentVisualizationReport, inputs: Inputs, run: Run) -> dict
     run.progress(2, 3, "parts")
     blocks: list[Block] = [
         Headline(summary["headline"]["text"] + "."),
-        Picture(embedded(pngs["figure1"], "pictures of components by eps and architecture"), FIGURE1),
-        Picture(inline(svgs["figure1_measures"]), MEASURED),
+        Picture(embedded_png(pngs["figure1"], "pictures of components by eps and architecture"), FIGURE1),
+        Picture(inline_svg(svgs["figure1_measures"]), MEASURED),
         Heading("By level"),
         Table(summary["table"]["columns"], summary["table"]["rows"]),
         Text(DEFINED),
@@ -70,7 +71,7 @@ def report(spec: ComponentVisualizationReport, inputs: Inputs, run: Run) -> dict
     if summary["weak"]:
         told = "Not more robust at their own eps than the standard network, so that these levels say nothing: "
         blocks.append(Text(told + ", ".join(summary["weak"]) + "."))
-    (run.out / "report.html").write_text(page(summary["title"], blocks), encoding="utf-8")
+    (run.out / "report.html").write_text(render_page(summary["title"], blocks), encoding="utf-8")
     run.progress(3, 3, "parts")
     return {name: summary[name] for name in ("title", "headline", "table")}
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from robxfer_core.reports.formatting import percent
-from robxfer_core.reports.stats import Trend, bounds, critical, holm, over_seeds, page, rank_correlations
+from robxfer_core.reports.stats import Trend, bounds, critical, holm, over_seeds, page_trend_test, rank_correlations
 
 from .collect import Family
 
@@ -105,7 +105,7 @@ def _trends(families: Sequence[Family], alpha: float) -> list[dict[str, Any]]:
         if len(families) > 1 and len({eps for _, eps, _ in blocks}) == 1:
             blocks.append(("all", blocks[0][1], np.concatenate([means for _, _, means in blocks])))
         for label, eps, means in blocks:
-            trend = page(means) if len(means) else Trend(0.0, None, None, "none: no seed has all levels")
+            trend = page_trend_test(means) if len(means) else Trend(0.0, None, None, "none: no seed has all levels")
             up, down = trend.p_increasing, trend.p_decreasing
             two_sided = None if up is None or down is None else min(1.0, 2 * min(up, down))
             found.append(

@@ -8,7 +8,8 @@ from pyarrow import parquet
 
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.simulate_report import SimulateReport
-from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline, page
+from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, Table, Text, inline_svg
+from robxfer_core.reports.page.render import render_page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
 
@@ -53,13 +54,15 @@ def report(spec: SimulateReport, inputs: Inputs, run: Run) -> dict[str, Any]:
     told = "Intervals: {:g} % t over {} repeats."
     blocks: list[Block] = [
         Headline(summary["headline"]["text"] + "."),
-        Picture(inline(vector), " ".join(ABOUT[name] for name in ABOUT if any(name == _name(each) for each in found))),
+        Picture(
+            inline_svg(vector), " ".join(ABOUT[name] for name in ABOUT if any(name == _name(each) for each in found))
+        ),
         Table(summary["table"]["columns"], summary["table"]["rows"]),
     ]
     for each in found:
         about = told.format(100 * each["confidence"], each["repeats"])
         blocks += [Heading(each["title"]), Text(about), *tables.details(each)]
-    (run.out / "report.html").write_text(page(spec.title, blocks), encoding="utf-8")
+    (run.out / "report.html").write_text(render_page(spec.title, blocks), encoding="utf-8")
     run.progress(3, 3, "parts")
     return shown
 

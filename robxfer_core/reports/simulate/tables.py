@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from robxfer_core.reports.page import Table
+from robxfer_core.reports.page.blocks import Table
 
 from .words import PART, SWEPT, cells, nearness, risk, slope
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from robxfer_core.reports import formatting as words
-from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline
-from robxfer_core.reports.page import page as of_blocks
+from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, Table, Text, inline_svg
+from robxfer_core.reports.page.render import render_page
 
 from .summary import NAMES, operations
 
@@ -17,7 +17,7 @@ def page(summary: Mapping[str, Any], figure4b: bytes) -> str:
     blocks: list[Block] = [
         Headline(summary["headline"]["text"]),
         Picture(
-            inline(figure4b),
+            inline_svg(figure4b),
             f"Test accuracy on {summary['target']} by epoch of the linear head. Lines are means over {seeds} sources, "
             f"each of its own seed, with generators retrained; bands are {100 * settings['confidence']:g} % intervals "
             "over them (pointwise).",
@@ -74,7 +74,7 @@ def page(summary: Mapping[str, Any], figure4b: bytes) -> str:
         Heading("What the verdicts mean"),
         Table(("verdict", "when"), [(word.replace("_", " "), text) for word, text in summary["meaning"].items()]),
     ]
-    return of_blocks(summary["title"], blocks)
+    return render_page(summary["title"], blocks)
 
 
 def _advantages(row: Mapping[str, Any]) -> tuple[str | None, ...]:

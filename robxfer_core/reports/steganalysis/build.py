@@ -9,7 +9,8 @@ from pyarrow import parquet
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.formatting import points
-from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline, page
+from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, Table, Text, inline_svg
+from robxfer_core.reports.page.render import render_page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
 from robxfer_core.reports.transfer_gap.checks import check_sources
@@ -55,7 +56,7 @@ def report(spec: SteganalysisReport, inputs: Inputs, run: Run) -> dict[str, Any]
     picture = svg(drawn)
     (run.out / "figure.svg").write_bytes(picture)
     run.progress(2, 3, "parts")
-    html = page(summary["title"], blocks(summary, picture))
+    html = render_page(summary["title"], blocks(summary, picture))
     (run.out / "report.html").write_text(html, encoding="utf-8")
     run.progress(3, 3, "parts")
     return {
@@ -88,7 +89,7 @@ def blocks(summary: dict[str, Any], picture: bytes) -> list[Block]:
     settings = summary["settings"]
     return [
         Headline(summary["headline"]["text"]),
-        Picture(inline(picture), "P_E by robustness of the source. Bars: intervals over seeds and test pairs."),
+        Picture(inline_svg(picture), "P_E by robustness of the source. Bars: intervals over seeds and test pairs."),
         Heading("Verdicts"),
         Table(("task", "verdict", "why"), verdicts, f"1 - P_E against that of eps 0, margin {settings['margin']:g}"),
         Heading("P_E"),

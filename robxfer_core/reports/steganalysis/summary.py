@@ -8,7 +8,7 @@ import numpy as np
 from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.formatting import listed, points
 from robxfer_core.reports.stats import Estimate, bounds, crossed, differences
-from robxfer_core.reports.verdict import MEANING, Verdict, judge
+from robxfer_core.reports.verdict import MEANING, Verdict, verdicts_of
 
 from .collect import Task
 
@@ -24,9 +24,9 @@ def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[
     """All of report.json but the versions of the software; `sources` are those of `gap.checks.check_sources`."""
     problems = [problem(task, sources, spec) for task in tasks]
     fit = [i for i, found in enumerate(problems) if found is None]
-    judged = judge([_gain(tasks[i]) for i in fit], spec.margin, spec.confidence)
+    judged = verdicts_of([_gain(tasks[i]) for i in fit], spec.margin, spec.confidence)
     words = dict(zip(fit, judged, strict=True))
-    alone = [judge([_gain(task)], spec.margin, spec.confidence)[0] for task in tasks]
+    alone = [verdicts_of([_gain(task)], spec.margin, spec.confidence)[0] for task in tasks]
     verdicts = [_verdict(task, words.get(i, alone[i]), problems[i]) for i, task in enumerate(tasks)]
     alpha = 1 - spec.confidence
     return {

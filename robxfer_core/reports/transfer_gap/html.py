@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from robxfer_core.reports import formatting as words
-from robxfer_core.reports.page import environment, inline, style
+from robxfer_core.reports.page.blocks import inline_svg
+from robxfer_core.reports.page.render import style_element, template_environment
 
 from .figure import FLOORS, ROWS
 
 
 def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None, controls: bytes | None) -> str:
     """The page of a report.json, with its figures as SVG."""
-    templates = environment(__package__ or "")
+    templates = template_environment(__package__ or "")
     floor = FLOORS[summary["regime"]]
     templates.filters |= {
         "eps": lambda eps: floor if eps is None else words.eps_text(eps),
@@ -28,9 +29,9 @@ def page(summary: Mapping[str, Any], figure3: bytes, standardised: bytes | None,
     return templates.get_template("report.html").render(
         report=summary,
         floor=floor,
-        style=style(),
-        figure3=inline(figure3),
-        standardised=inline(standardised) if standardised else None,
-        controls=inline(controls) if controls else None,
+        style=style_element(),
+        figure3=inline_svg(figure3),
+        standardised=inline_svg(standardised) if standardised else None,
+        controls=inline_svg(controls) if controls else None,
         family={row["arch"] for row in summary["sources"]["levels"]},
     )

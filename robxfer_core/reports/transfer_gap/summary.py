@@ -14,11 +14,11 @@ from robxfer_core.reports.stats import (
     crossed,
     differences,
     over_seeds,
-    page,
+    page_trend_test,
     rank_correlations,
     slope_weights,
 )
-from robxfer_core.reports.verdict import MEANING, Verdict, judge
+from robxfer_core.reports.verdict import MEANING, Verdict, verdicts_of
 
 from .checks import chance, check_sources, fooling, unfit, void
 from .claims import advantages, tuned
@@ -74,9 +74,9 @@ def _judged(spec: TransferGapReport, panels: Sequence[Panel], problems: Sequence
     for variant in dict.fromkeys(panel.variant for panel in panels):
         family = [i for i, p in enumerate(panels) if p.variant == variant and problems[i] is None]
         data = [differences(panels[i].curves().last) for i in family]
-        verdicts |= dict(zip(family, judge(data, spec.margin, spec.confidence), strict=True))
+        verdicts |= dict(zip(family, verdicts_of(data, spec.margin, spec.confidence), strict=True))
     return [
-        verdicts.get(i) or judge([differences(panel.curves().last)], spec.margin, spec.confidence)[0]
+        verdicts.get(i) or verdicts_of([differences(panel.curves().last)], spec.margin, spec.confidence)[0]
         for i, panel in enumerate(panels)
     ]
 
@@ -142,7 +142,7 @@ def _arm(panel: Panel, verdict: Verdict, panels: Sequence[Panel], spec: Transfer
         "dropped_seeds": list(panel.dropped),
         "levels": _levels(panel, main, verdict, alpha),
         "random_init": _random(panel, main, alpha),
-        "trend": vars(page(last)),
+        "trend": vars(page_trend_test(last)),
         **rank_correlations(panel.eps, last),
         "slope": bounds(crossed(np.tensordot(slope_weights(panel.eps), main.last.astype(float), 1)), alpha),
         "advantages": {

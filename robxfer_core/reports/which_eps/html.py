@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from robxfer_core.reports.formatting import percent
-from robxfer_core.reports.page import Block, Heading, Headline, Picture, Table, Text, inline
-from robxfer_core.reports.page import page as blocks_page
+from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, Table, Text, inline_svg
+from robxfer_core.reports.page.render import render_page
 
 from .summary import amount_text, differing_text
 
@@ -26,7 +26,7 @@ def page(summary: Mapping[str, Any], figure: bytes) -> str:
     blocks += [Text(differing)] if differing else []
     blocks.append(
         Picture(
-            inline(figure),
+            inline_svg(figure),
             f"{summary['target']}: test accuracy of tuned heads by the level that the source was trained at. Mean over "
             f"seeds ({len(summary['seeds'])}), with {100 * summary['settings']['confidence']:g} % intervals of each.",
         )
@@ -41,7 +41,7 @@ def page(summary: Mapping[str, Any], figure: bytes) -> str:
         Heading("How it was found"),
         Text(METHOD),
     ]
-    return blocks_page(summary["title"], blocks)
+    return render_page(summary["title"], blocks)
 
 
 def _flops(count: float | None) -> str:

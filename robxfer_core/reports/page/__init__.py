@@ -1,0 +1,1 @@
+"""report.html: blocks, and the page that they make."""
