@@ -12,7 +12,7 @@ SOURCES := robxfer_core services migrations tests benchmarks docs
 # Networks of tests are so small that threads cost more than they give, and wait for each other where cores are few.
 test unit slow peers gpu: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test quick lint types imports unit coverage browser gpu slow peers chaos fuzz bench docs docs-links lock clean
+.PHONY: help demo test quick lint types imports unit coverage browser gpu slow peers chaos steady fuzz bench docs docs-links lock clean
 .DEFAULT_GOAL := test
 
 help:  ## List the targets
@@ -63,6 +63,9 @@ peers: .venv/.dev  ## Compare the attacks with torchattacks; open an export with
 
 chaos: .venv/.dev  ## Kill servers, workers and jobs at random; ROUNDS=n, BROKER=rabbitmq where one is installed
 	$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --broker $(BROKER)
+
+steady: .venv/.dev  ## Tests again and again on a busy machine; STEADY='--busy 2 --pinned 0 --whole 0 tests/service/test_ranks.py'
+	$(BIN)/python -m tests.steady $(STEADY)
 
 fuzz: .venv/.dev  ## Every route with what its schema allows and what it does not
 	$(BIN)/python -m tests.fuzz

@@ -169,7 +169,7 @@ def ended(client: Client, id: str) -> bool:
 def children_left(stack: Stack) -> set[int]:
     """Children that live on though there is nothing to compute: none, soon after the end."""
     try:
-        servers.until(lambda: not stack.children(), 4 * stack.settings.lease_s)
+        servers.until(lambda: not stack.children())
     except AssertionError:
         return stack.children()
     return set()

@@ -15,7 +15,8 @@ from typing import TypeVar
 from sqlalchemy import Engine, select
 
 from robxfer_core.ledger.engine import read
-from robxfer_core.ledger.tables import jobs
+from robxfer_core.ledger.tables import attempts
+from robxfer_core.spec.states import AttemptOutcome
 from tests.service import servers
 from tests.service.killable import Server
 
@@ -24,7 +25,6 @@ from .stack import Stack
 from .worker import ask_to_hold, held
 
 T = TypeVar("T")
-PATIENCE_S = 60.0  # how long a fault waits for its moment
 
 
 class Faults:
@@ -33,7 +33,7 @@ class Faults:
     def __init__(self, stack: Stack, engine: Engine, rng: random.Random) -> None:
         self.kills: Counter[str] = Counter()
         self.orphans: set[int] = set()
-        """Children that lived on for two leases after their worker was killed, or lost the lease in a pause."""
+        """Children that lived on after their worker was killed, or had lost its lease in a pause."""
         self._stack, self._engine, self._rng = stack, engine, rng
         self._how: dict[str, Callable[[Fault], bool]] = {
             "child": self._child,
@@ -100,12 +100,13 @@ class Faults:
         return _wait(children) or set()
 
     def _look_for(self, children: set[int]) -> None:
-        """They have nobody to compute for: what of them is there two leases later is an orphan."""
-        time.sleep(2 * self._stack.settings.lease_s)
+        """They have nobody to compute for, and end when a lease is over: one that does not is an orphan."""
+        time.sleep(1.5 * self._stack.settings.lease_s)
+        _wait(lambda: not children & self._stack.children())
         self.orphans |= children & self._stack.children()
 
     def _late_pause(self, fault: Fault) -> bool:
-        """Past its lease, as it is about to publish, and until another has taken its job."""
+        """Past its lease, as it is about to publish, and until another has published what its job leaves."""
         holds = self._stack.holds
         ask_to_hold(holds)
         found = _wait(lambda: held(holds))
@@ -115,15 +116,15 @@ class Faults:
         if not found:
             return False
         pid, job, attempt = found
-        _wait(lambda: not _stopped(pid) or self._taken(job, attempt))
-        time.sleep(fault.down_s)
+        _wait(lambda: not _stopped(pid) or self._published_since(job, attempt))
         with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile
             os.kill(pid, signal.SIGCONT)
         return True
 
-    def _taken(self, job: str, attempt: int) -> bool:
+    def _published_since(self, job: str, attempt: int) -> bool:
+        later = (attempts.c.job_id == job, attempts.c.number > attempt, attempts.c.outcome == AttemptOutcome.SUCCEEDED)
         with contextlib.suppress(Exception), read(self._engine) as connection:  # the database may be away as well
-            return connection.scalar(select(jobs.c.attempt).where(jobs.c.id == job)) != attempt
+            return connection.scalar(select(attempts.c.number).where(*later)) is not None
         return False
 
 
@@ -143,7 +144,7 @@ def _stopped(pid: int) -> bool:
 
 
 def _wait(condition: Callable[[], T]) -> T | None:
-    """What the condition says once it is true, or None after PATIENCE_S."""
+    """What the condition says once it is true, or None where it does not come true."""
     with contextlib.suppress(AssertionError):
-        return servers.until(condition, PATIENCE_S)
+        return servers.until(condition)
     return None

@@ -125,7 +125,7 @@ class Stack:
             worker.process.send_signal(signal.SIGTERM)
         for worker in self.workers:
             try:
-                worker.process.wait(30)
+                worker.process.wait(servers.PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.fallen.append(f"worker that did not end: {worker.log.read_text()[-500:]}")
                 worker.kill()

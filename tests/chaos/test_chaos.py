@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def chaos(*options: str) -> tuple[int, dict[str, Any]]:
     """The exit status, and what the one line says."""
     command = [sys.executable, "-m", "tests.chaos", *options]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=250)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=800)
     (line,) = done.stdout.splitlines()
     return done.returncode, json.loads(line)
 

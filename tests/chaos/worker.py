@@ -25,9 +25,11 @@ UNFENCED = "CHAOS_UNFENCED"
 """Set: the fence's condition is taken out of the writes, to see the suite fail."""
 
 
-def ask_to_hold(folder: Path) -> None:
-    """Let the next worker that is about to publish stop itself."""
-    (folder / "hold").touch()
+def ask_to_hold(folder: Path, job_id: str = "") -> None:
+    """Let the next worker that is about to publish stop itself: any job, or the one of this id."""
+    aside = folder / "hold.new"
+    aside.write_text(job_id)
+    aside.rename(folder / "hold")
 
 
 def held(folder: Path) -> tuple[int, str, int] | None:
@@ -44,8 +46,10 @@ def hold_at_publish(folder: Path) -> None:
 
     def late(self: Fence, artifact_type: str, manifest: Manifest, publish_s: float | None = None) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            (folder / "hold").rename(folder / f"held-{os.getpid()}-{self.job_id}-{self.attempt}")
-            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # to this thread, that it goes no step further
+            if (folder / "hold").read_text() in ("", self.job_id):
+                (folder / "hold").rename(folder / f"held-{os.getpid()}-{self.job_id}-{self.attempt}")
+                # To this thread, so that it goes no step further.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return publish(self, artifact_type, manifest, publish_s)
 
     Fence.publish = late

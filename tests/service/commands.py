@@ -10,7 +10,7 @@ def command(folder: Path, *words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "robxfer_cli.main", *words, "--data-dir", str(folder / "data")]
 
 
-def robxfer(folder: Path, *words: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+def robxfer(folder: Path, *words: str, seconds: float = 800) -> subprocess.CompletedProcess[str]:
     """Runs the command in a folder, whose `data` is its stack's."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
     return subprocess.run(

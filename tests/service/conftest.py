@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import Engine, create_engine, delete, event, func, insert, make_url, select, text, update
 
@@ -27,7 +28,15 @@ from robxfer_core.settings import Settings
 from robxfer_core.spec.records import FileEntry, Manifest
 from robxfer_core.spec.states import AttemptOutcome
 
+from .servers import PATIENCE_S
 from .stack import HURRIED, Stack
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """What a test asks over HTTP has time, as all that it waits for."""
+    for phase in ("connect", "read", "write", "pool"):
+        setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, phase, PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

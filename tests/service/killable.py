@@ -16,7 +16,7 @@ import psycopg
 import urllib3
 from minio import Minio
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 

@@ -119,23 +119,58 @@ class Worker:
         """The process ids of the jobs that it runs."""
         return children_of(self.fork_server())
 
+    def job(self, job_id: str) -> int:
+        """The process id of the job of this id, which must run."""
+        (pid,) = [pid for pid in self.jobs() if job_id in working_folder(pid)]
+        return pid
+
+    def pause(self) -> None:
+        """Stop it where it stands; SIGCONT lets it go on."""
+        pause(self.process.pid)
+
     def kill(self) -> None:
         """End it by SIGKILL, alone: what it started has to see to itself."""
         self.process.kill()
         self.process.wait()
 
-    def drain(self, seconds: float = 60.0) -> int:
+    def drain(self) -> int:
         """Ask it to end, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self.process.wait(PATIENCE_S)
 
 
 def alive(pid: int) -> bool:
     """Whether a process is there and has not ended."""
+    return state_of(pid) not in ("Z", "X", "")
+
+
+def state_of(pid: int) -> str:
+    """The state of a process, as the kernel writes it: R, S, T, Z...; empty where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
-        return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def pause(pid: int) -> None:
+    """Stop a process, and wait until it stands still: a signal takes its time."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: state_of(pid) == "T")
+
+
+def pending(pid: int, number: int) -> bool:
+    """Whether a process that stands still has been sent a signal meanwhile."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def working_folder(pid: int) -> str:
+    """The folder that a process works in; empty where it has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
 
 
 def group_alive(group: int) -> bool:
@@ -152,13 +187,13 @@ def worker(settings: Settings, folder: Path, group: int | None = None, /, **envi
     """A worker in a process of its own, told these settings by its environment; yields it once it takes messages."""
     running = start_worker(settings, folder, MODULE, group, **environment)
     try:
-        until(running.ready, 60)
+        until(running.ready)
         yield running
     finally:
         if running.process.poll() is None:
             running.process.send_signal(signal.SIGTERM)
             try:
-                running.process.wait(30)
+                running.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 running.kill()
 

@@ -103,7 +103,7 @@ class Host:
             env=self.environment(name),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=servers.PATIENCE_S,
             check=False,
         )
 
@@ -120,7 +120,8 @@ class Host:
             assert process.poll() is None, (self.folder / name / "log").read_text()[-3000:]
             yield process
             process.terminate()
-            assert process.wait(60) in (0, -signal.SIGTERM), (self.folder / name / "log").read_text()[-3000:]
+            status = process.wait(servers.PATIENCE_S)
+            assert status in (0, -signal.SIGTERM), (self.folder / name / "log").read_text()[-3000:]
         finally:
             process.kill()
             process.wait()

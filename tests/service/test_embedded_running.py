@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .commands import command, robxfer
-from .servers import alive, children_of, until
+from .servers import PATIENCE_S, alive, children_of, until
 
 pytestmark = pytest.mark.servers
 
@@ -26,12 +26,12 @@ def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(command(folder, "up", "--port", "0"), stdout=log, stderr=log, start_new_session=True)
     try:
-        until(lambda: stack.exists() and json.loads(stack.read_text())["pid"] != 1, 60)
+        until(lambda: stack.exists() and json.loads(stack.read_text())["pid"] != 1)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(60)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -39,13 +39,13 @@ def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_up_restarts_a_dead_worker_and_ends_whole(tmp_path: Path):
     with up(tmp_path) as stack:
-        said = until(lambda: (tmp_path / "up.log").read_text(), 60)
+        said = until(lambda: (tmp_path / "up.log").read_text())
         assert "listens on http://127.0.0.1:" in said
         assert "open to this machine alone" in said
         assert "checks the Host header" in said
         (worker,) = children_of(stack.pid)
         os.kill(worker, signal.SIGKILL)
-        restarted = until(lambda: [pid for pid in children_of(stack.pid) if pid != worker], 60)
+        restarted = until(lambda: [pid for pid in children_of(stack.pid) if pid != worker])
         digits = {"kind": "dataset", "name": "digits", "max_train": 50, "max_test": 20}
         (tmp_path / "one.json").write_text(json.dumps({"name": "one", "jobs": {"digits": digits}}))
         done = robxfer(tmp_path, "submit", "one.json", "--wait", "--json")
@@ -68,15 +68,15 @@ def test_submit_cancel_retry_and_watch(tmp_path: Path):
             nodes = json.loads(robxfer(tmp_path, "show", id, "--json").stdout)["nodes"]
             return {node["name"]: node["state"] for node in nodes}
 
-        until(lambda: states()["long"] == "running", 60)
+        until(lambda: states()["long"] == "running")
         for _ in range(2):  # the second changes nothing
             assert robxfer(tmp_path, "cancel", id).returncode == 0
-        until(lambda: states() == {"digits": "done", "long": "cancelled"}, 60)
+        until(lambda: states() == {"digits": "done", "long": "cancelled"})
         watched = robxfer(tmp_path, "watch", id)
         assert watched.returncode == 1
         assert "cancelled" in watched.stdout
         assert robxfer(tmp_path, "retry", id).returncode == 0
-        until(lambda: states()["long"] == "running", 60)
+        until(lambda: states()["long"] == "running")
         assert robxfer(tmp_path, "cancel", id).returncode == 0
 
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path):
         assert line, said
         said += line
     following.send_signal(signal.SIGINT)
-    rest, _ = following.communicate(timeout=90)
+    rest, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 130
     told = (said + rest).decode()
     id = next(word for word in told.replace("`", " ").split() if word.startswith("exp_"))

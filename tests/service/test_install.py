@@ -62,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: str, python: Path | str = sys.executable, cwd: Path | None = None) -> None:
-    done = subprocess.run([str(python), *words], capture_output=True, text=True, timeout=280, cwd=cwd)
+    done = subprocess.run([str(python), *words], capture_output=True, text=True, timeout=800, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -12,6 +12,8 @@ from robxfer_core.ledger.engine import AWAY, CLAIMS_LOCK, EVENTS_LOCK, Conflict,
 from robxfer_core.ledger.tables import attempts, jobs, projects
 from robxfer_core.ledger.tables import events as events_table
 
+from .servers import PATIENCE_S
+
 pytestmark = pytest.mark.servers
 
 ROUNDS = 12
@@ -268,8 +270,8 @@ def test_one_who_stands_still_within_a_transaction_holds_up_nobody_for_long(ledg
             advisory(held, CLAIMS_LOCK)
             advisory(held, EVENTS_LOCK)
             try:
-                others.submit(ledger.submit, {"a": ()}).result(20)
-                others.submit(ledger.claim).result(20)
+                others.submit(ledger.submit, {"a": ()}).result(PATIENCE_S)
+                others.submit(ledger.claim).result(PATIENCE_S)
             except TimeoutError:
                 held.rollback()
                 raise

@@ -56,7 +56,7 @@ def api(settings: Settings) -> Iterator[tuple[int, str]]:
         yield process.pid, process.stdout.readline().split()[-1]
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(servers.PATIENCE_S)
 
 
 def resident(pid: int, what: str = "VmRSS") -> int:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 
 from robxfer_core.ledger import events, experiments
 from robxfer_core.ledger.engine import connect, read
-from robxfer_core.ledger.tables import attempts
+from robxfer_core.ledger.tables import attempts, jobs
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import make_plan
 from robxfer_core.settings import Settings
@@ -47,6 +47,11 @@ def submit(engine: Engine) -> str:
     return experiments.submit(engine, "default", SPEC, plan).experiment_id
 
 
+def leased_until(engine: Engine, job_id: str) -> float:
+    with read(engine) as connection:
+        return connection.execute(select(jobs.c.lease_until).where(jobs.c.id == job_id)).scalar_one()
+
+
 def done(engine: Engine, experiment: str) -> bool:
     return experiments.state(engine, "default", experiment) == "done"
 
@@ -59,7 +64,7 @@ def test_no_job_needs_a_broker(ledger_url, engine, tmp_path):
     experiment = submit(engine)
     worker = servers.start_worker(settings, tmp_path)
     try:
-        until(lambda: done(engine, experiment), 120)
+        until(lambda: done(engine, experiment))
         assert not any(line.get("event") == "ready" for line in worker.lines())  # it still looks for its broker
         assert worker.drain() == 0
     finally:
@@ -74,7 +79,6 @@ def test_a_store_that_comes_back_costs_no_attempt(ledger_url, engine, tmp_path):
         database_url=ledger_url,
         slots=1,
         sweep_s=0.3,
-        lease_s=3.0,
         wanted_s=0.2,
         **servers.S3(endpoint, *service).settings(),
     )
@@ -85,8 +89,10 @@ def test_a_store_that_comes_back_costs_no_attempt(ledger_url, engine, tmp_path):
             experiment = submit(engine)
             until(lambda: any("has to be waited for" in str(line.get("event")) for line in worker.lines()))
             (job,) = experiments.job_ids(engine, "default", experiment)
+            held = leased_until(engine, job)
+            until(lambda: leased_until(engine, job) > held)  # meanwhile the lease is renewed
             store.start()
-            until(lambda: done(engine, experiment), 120)
+            until(lambda: done(engine, experiment))
     finally:
         store.kill()
     with read(engine) as connection:

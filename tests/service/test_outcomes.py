@@ -75,7 +75,7 @@ def test_a_job_that_asks_for_too_much_memory_is_tried_as_often_as_its_spec_says(
 def test_a_deadline_has_retries_of_its_own_after_a_pause(shared):
     stack, worker = shared
     retries = {"timed_out": 1, "failed": 0}
-    experiment = stack.submit(epochs=LONG, seed=3, run={"deadline_s": 1, "retries": retries, "backoff_s": 0.5})
+    experiment = stack.submit(**LONG, seed=3, run={"deadline_s": 1, "retries": retries, "backoff_s": 0.5})
     assert stack.ended(experiment) == "failed"
     assert endings(stack, experiment) == [("timed_out", "TimedOut")] * 2
     first, second = stack.attempts(stack.job(experiment).id)

@@ -16,6 +16,7 @@ from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
 
 from . import servers, tiny
+from .servers import PATIENCE_S
 
 pytestmark = pytest.mark.servers
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.servers
 def collect(environment: dict[str, str], *words: str) -> list[dict[str, Any]]:
     """What a collection of all that is not needed this very moment says."""
     command = [sys.executable, "-P", "-m", "robxfer_cli.main", "gc", "--older-than", "0", "--json", *words]
-    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
     return [json.loads(line) for line in said.stdout.splitlines()]
 
 
@@ -43,7 +44,9 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
             "ROBXFER_PORT": "0",
         }
         own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")} | told
-        subprocess.run([sys.executable, "-P", "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-P", "-m", "robxfer_cli.main", "migrate"], env=own, check=True, timeout=PATIENCE_S
+        )
         api = subprocess.Popen(
             [sys.executable, "-P", "-m", "robxfer_cli.main", "api"], env=own, stdout=subprocess.PIPE, text=True
         )
@@ -75,4 +78,4 @@ def test_a_study_on_postgresql_valkey_and_s3(postgres: Callable[..., str], tmp_p
                 assert client.report(asked.id) == report
         finally:
             api.terminate()
-            api.wait(30)
+            api.wait(PATIENCE_S)

@@ -1,9 +1,7 @@
 """Jobs that lose their worker again and again, and go on elsewhere to the very bytes that they would have left."""
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,11 +22,11 @@ from robxfer_core.science.training import state as train_state
 from robxfer_core.science.transfer.checkpoint import TransferState
 from robxfer_core.settings import Settings
 from robxfer_core.spec.datasets import BUILTIN
-from robxfer_core.spec.records import Checkpoint
 from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
-from .servers import until
+from .servers import pause, until
+from .stack import expire
 
 pytestmark = pytest.mark.servers
 
@@ -105,27 +103,16 @@ def row(engine: Engine, job_id: str) -> Any:
         return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
 
 
-def interrupted(engine: Engine, worker: servers.Worker, job_id: str, attempt: int) -> Checkpoint:
-    """Wait for a checkpoint of the attempt, and hold its child there. The checkpoint's manifest."""
+def interrupt(engine: Engine, worker: servers.Worker, job_id: str, attempt: int) -> None:
+    """Wait for a checkpoint of the attempt, and hold its child there."""
 
-    def checkpoint() -> Checkpoint | None:
+    def checkpoint() -> bool:
         job = row(engine, job_id)
         assert job.state != "done", "it ended before it could be interrupted"
-        own = job.checkpoint is not None and f"{job_id}/{attempt}/" in job.checkpoint["prefix"]
-        return job.checkpoint if own else None
+        return job.checkpoint is not None and f"{job_id}/{attempt}/" in job.checkpoint["prefix"]
 
-    until(checkpoint, 120)
-    (child,) = [pid for pid in worker.jobs() if job_id in place(pid)]
-    os.kill(child, signal.SIGSTOP)
-    return row(engine, job_id).checkpoint
-
-
-def place(pid: int) -> str:
-    """The folder that a process works in; empty where it has ended."""
-    try:
-        return os.readlink(f"/proc/{pid}/cwd")
-    except FileNotFoundError:
-        return ""
+    until(checkpoint)
+    pause(worker.job(job_id))
 
 
 def files(engine: Engine, job_id: str) -> dict[str, str]:
@@ -186,19 +173,22 @@ def test_killed_again_and_again_they_end_bit_identical(settings, engine, tmp_pat
     kept: dict[str, list[Path]] = {kind: [] for kind in RESUMED}
     with servers.worker(settings, tmp_path) as worker:
         through = submit(engine, settings, "through")
-        until(lambda: all(row(engine, each).state == "done" for each in through.values()), 120)
+        until(lambda: all(row(engine, each).state == "done" for each in through.values()))
         broken = submit(engine, settings, "broken")
         for number in range(1, KILLS + 1):
             with ThreadPoolExecutor() as threads:
-                waiting = {kind: threads.submit(interrupted, engine, worker, broken[kind], number) for kind in RESUMED}
-            found = {kind: each.result() for kind, each in waiting.items()}
+                waiting = [threads.submit(interrupt, engine, worker, broken[kind], number) for kind in RESUMED]
+            for each in waiting:
+                each.result()
             worker.kill()
-            for kind, manifest in found.items():  # before the next attempt replaces it
+            for kind in RESUMED:  # what its next attempt begins with, before that replaces it
+                manifest = row(engine, broken[kind]).checkpoint
                 kept[kind].append(tmp_path / f"kept/{kind}-{number}")
                 fetch_files(store, manifest["prefix"], manifest, kept[kind][-1])
+                expire(engine, broken[kind])
             worker = servers.start_worker(servers.elsewhere(settings, tmp_path / f"place-{number}"), tmp_path)
         try:
-            until(lambda: all(row(engine, each).state == "done" for each in broken.values()), 120)
+            until(lambda: all(row(engine, each).state == "done" for each in broken.values()))
         finally:
             worker.kill()
 

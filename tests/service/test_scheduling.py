@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ from robxfer_core.ledger.tables import jobs
 from robxfer_core.storage import open_store
 
 from . import servers
-from .servers import alive, children_of, until
+from .servers import alive, children_of, until, working_folder
 from .stack import DIGITS, LONG, Stack
 
 pytestmark = pytest.mark.servers
@@ -104,7 +103,7 @@ def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_numbe
         assert len(ranks) == 2
         return child, ranks
 
-    experiment = stack.submit(epochs=LONG, seed=1, run=PAIR)
+    experiment = stack.submit(**LONG, seed=1, run=PAIR)
     job = stack.job(experiment).id
     with servers.worker(stack.settings, stack.folder) as worker:
         child, ranks = running(1)
@@ -113,28 +112,28 @@ def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_numbe
         assert (outcome, error["class"]) == ("failed", "Killed")
         assert "rank" in error["message"]
         assert error["output"]  # torchrun's last lines
-        assert not any(map(alive, (child, *ranks)))
+        until(lambda: not any(map(alive, (child, *ranks))))
 
         child, ranks = running(2)
         os.kill(child, signal.SIGKILL)
         assert again(2)[0] == "failed"
-        until(lambda: not any(map(alive, ranks)), 5)
+        until(lambda: not any(map(alive, ranks)))
 
         child, ranks = running(3)
-        worker.process.kill()
-        until(lambda: not any(map(alive, (child, *ranks))), 5)
-        worker.process.wait()
+        worker.kill()
+        until(lambda: not any(map(alive, (child, *ranks))))
+        stack.expire(experiment)
     with servers.worker(stack.settings, stack.folder) as worker:
         assert again(3)[0] == "lost"
         child, ranks = running(4)
         done = stack.job(experiment).progress["done"]
         assert worker.drain() == 0
         assert again(4)[0] == "preempted"
-        assert not any(map(alive, (child, *ranks)))
+        until(lambda: not any(map(alive, (child, *ranks))))
     stopped = stack.job(experiment)
     assert stopped.checkpoint
     with servers.worker(stack.settings.model_copy(update={"queues": ["cpu"]}), stack.folder) as worker:
-        alone = stack.submit(epochs=LONG, seed=1)
+        alone = stack.submit(**LONG, seed=1)
         moved = stack.job(alone)
         assert (moved.id, moved.queue, moved.gpus) == (job, "cpu", 1)
         until(lambda: (row := stack.job(alone)).attempt == 5 and row.progress)
@@ -143,10 +142,14 @@ def test_no_rank_outlives_its_job_and_a_preempted_one_goes_on_with_another_numbe
         assert ranks_of(child) == []
 
 
-def test_a_cancel_frees_the_device_in_two_seconds_and_stops_what_nobody_else_needs(tmp_path):
-    """Of a job that takes a step's notice of a signal, and of one that is deep in an attack and takes none."""
+def test_a_cancel_frees_the_device_at_once_and_stops_what_nobody_else_needs(tmp_path, monkeypatch):
+    """Of a job that takes a step's notice of a signal, and of one that is deep in an attack and takes none.
+
+    At once is without the time that a job has to write a checkpoint: all day, here.
+    """
+    monkeypatch.setenv("ROBXFER_GRACE_S", "86400")
     data = {"kind": "dataset", "name": "digits"}
-    steps = {"kind": "train", "dataset": "data", "arch": {"name": "cnn"}, "epochs": LONG}
+    steps = {"kind": "train", "dataset": "data", "arch": {"name": "cnn"}, **LONG}
     deep = {**steps, "threat": {"eps": 0.5}, "attack": {"steps": 10_000}, "batch_size": 1000}
 
     def spec(**made: dict[str, Any]) -> bytes:
@@ -154,27 +157,18 @@ def test_a_cancel_frees_the_device_in_two_seconds_and_stops_what_nobody_else_nee
 
     def working(job: str) -> list[str]:
         """The processes of the job, by the folder that they work in."""
-        return [link for pid in os.listdir("/proc") if pid.isdigit() and job in (link := folder_of(pid))]
+        return [link for pid in os.listdir("/proc") if pid.isdigit() and job in (link := working_folder(int(pid)))]
 
     with started(tmp_path / "data", worker=True) as url, Client(url) as client:
         both, one = client.submit(spec(deep=deep, steps=steps), "json"), client.submit(spec(steps=steps), "json")
         jobs = {node.name: node.job_id for node in client.get(both.id).nodes}
         until(lambda: working(jobs["deep"]) and client.job(jobs["steps"]).progress)
         for experiment, stopped in ((both.id, "deep"), (one.id, "steps")):
-            asked = time.monotonic()
             client.cancel(experiment)
-            until(lambda: not working(jobs[stopped]) and client.job(jobs[stopped]).state == "cancelled", pause=0.01)  # noqa: B023
-            assert time.monotonic() - asked < 2
+            until(lambda id=jobs[stopped]: not working(id) and client.job(id).state == "cancelled")
             assert [each.outcome for each in client.job(jobs[stopped]).attempts] == ["stopped"]
             if stopped == "deep":
                 assert (client.job(jobs["steps"]).state, client.job(jobs["steps"]).attempt) == ("running", 1)
-
-
-def folder_of(pid: str) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/cwd")
-    except OSError:  # it has ended
-        return ""
 
 
 def test_a_gpu_is_locked_whatever_others_it_is_used_with(tmp_path):

@@ -1,10 +1,8 @@
 """A worker that was paused past its lease: another has its job, and nothing that it still says is taken."""
 
 import json
-import os
-import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from tests.chaos.worker import HOLDS, ask_to_hold, held
 
 from . import servers
 from .servers import alive, until
+from .stack import ENOUGH, expire
 
 pytestmark = pytest.mark.servers
 
@@ -33,15 +32,22 @@ SPEC: dict[str, Any] = {
     "name": "stale",
     "jobs": {
         "digits": {"kind": "dataset", "name": "digits", "max_train": 100, "max_test": 20},
-        "model": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": 200},
+        "model": {"kind": "train", "dataset": "digits", "arch": {"name": "cnn", "width": 0.25}, "epochs": ENOUGH},
     },
 }
 
 
 @pytest.fixture
-def settings(migrated_sqlite: Path, tmp_path: Path) -> Settings:
-    shutil.copy(migrated_sqlite, tmp_path / "ledger.sqlite")
-    return Settings(data_dir=tmp_path, slots=1, lease_s=3.0, sweep_s=0.3, wanted_s=0.2, checkpoint_s=0.2)
+def settings(postgres: Callable[..., str], migrated_postgres: str, tmp_path: Path) -> Settings:
+    """On PostgreSQL, which ends a transaction that a worker stands still in; on SQLite it would hold up everybody."""
+    return Settings(
+        data_dir=tmp_path,
+        database_url=postgres(migrated_postgres),
+        slots=1,
+        sweep_s=0.3,
+        wanted_s=0.2,
+        checkpoint_s=0.2,
+    )
 
 
 @pytest.fixture
@@ -94,12 +100,12 @@ def kept(engine: Engine, job_id: str) -> list[Any]:
 def test_a_late_publish_is_refused_and_its_files_are_left(settings, engine, tmp_path):
     with holding(settings, tmp_path / "stale") as stale:
         job_id = submit(engine, settings)
-        until(lambda: row(engine, job_id).state == "running")
-        ask_to_hold(tmp_path / "stale")
-        pid, job, attempt = until(lambda: held(tmp_path / "stale"), 120)
+        ask_to_hold(tmp_path / "stale", job_id)
+        pid, job, attempt = until(lambda: held(tmp_path / "stale"))
         assert (pid, job, attempt) == (stale.process.pid, job_id, 1)
+        expire(engine, job_id)
         with servers.worker(settings, tmp_path / "other"):
-            until(lambda: row(engine, job_id).state == "done", 120)
+            until(lambda: row(engine, job_id).state == "done")
             before = kept(engine, job_id)
             stale.process.send_signal(signal.SIGCONT)
             assert until(lambda: whys(stale, job_id)) == ["the ledger refused the write: publish"]
@@ -114,15 +120,16 @@ def test_a_late_publish_is_refused_and_its_files_are_left(settings, engine, tmp_
 
 
 def test_a_worker_paused_while_its_child_computes_writes_nothing_more(settings, engine, tmp_path):
-    with servers.worker(settings, tmp_path / "stale") as stale:
+    brief = settings.model_copy(update={"lease_s": 6.0})
+    with servers.worker(brief, tmp_path / "stale") as stale:
         job_id = submit(engine, settings)
-        checkpoint = until(lambda: row(engine, job_id).checkpoint, 120)
-        (child,) = stale.jobs()
-        os.kill(stale.process.pid, signal.SIGSTOP)
+        checkpoint = until(lambda: row(engine, job_id).checkpoint)
+        child = stale.job(job_id)
+        stale.pause()
         try:
             until(lambda: not alive(child))  # it has not heard of its lease for as long as one lasts
             with servers.worker(settings, tmp_path / "other"):
-                until(lambda: row(engine, job_id).state == "done", 120)
+                until(lambda: row(engine, job_id).state == "done")
                 stale.process.send_signal(signal.SIGCONT)
                 assert len(until(lambda: whys(stale, job_id))) == 1
         finally:

@@ -121,7 +121,7 @@ def running(place: Place) -> Iterator[Future[str | None]]:
 def test_a_cancel_frees_the_slot_while_files_move(place, moves):
     """An input on its way to the job, its result on its way from it, and a checkpoint."""
     place = place(Slow)
-    experiment = place.stack.submit(epochs=LONG if "checkpoint" in moves else 1)
+    experiment = place.stack.submit(**(LONG if "checkpoint" in moves else {}))
     assert place.run() == "succeeded"
     place.store.slow = moves
     with running(place) as ended:
@@ -143,7 +143,7 @@ def test_a_job_of_a_later_version_fails_with_what_to_do(place):
 
 def test_a_drain_reaches_the_child_while_a_checkpoint_is_on_its_way(place):
     place = place(Slow, grace_s=60.0)
-    experiment = place.stack.submit(epochs=LONG)
+    experiment = place.stack.submit(**LONG)
     assert place.run() == "succeeded"
     place.store.slow = "checkpoint-1"
     with running(place) as ended:
@@ -170,7 +170,7 @@ def working_in(folder: Path) -> bool:
 
 def test_a_drain_waits_for_files_no_longer_than_its_grace(place):
     place = place(Slow, grace_s=0.5)
-    place.stack.submit(epochs=LONG)
+    place.stack.submit(**LONG)
     assert place.run() == "succeeded"
     place.store.slow = "checkpoint-1"
     with running(place) as ended:

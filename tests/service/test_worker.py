@@ -15,7 +15,7 @@ from robxfer_core.ledger.tables import events, jobs
 from robxfer_core.storage import fetch_files, open_store
 
 from . import servers
-from .servers import alive, group_alive, until
+from .servers import alive, group_alive, pause, pending, until
 from .stack import ENOUGH, LONG, Stack
 
 pytestmark = pytest.mark.servers
@@ -64,14 +64,14 @@ def test_a_plan_runs_to_its_end_and_leaves_nothing_behind(shared, tmp_path):
 
 def test_the_worker_reports_itself_and_what_it_reads(shared):
     stack, _ = shared
-    (row,) = workers.live(stack.engine)
+    (row,) = until(lambda: workers.live(stack.engine))
     assert (row.queues, row.slots, row.device) == (["cpu"], 2, "cpu")
     assert row.datasets["digits"]["classes"] == 10
 
 
 def test_a_child_knows_no_secret_and_a_cancelled_one_is_gone(shared):
     stack, worker = shared
-    experiment = stack.submit(epochs=LONG, seed=2)
+    experiment = stack.submit(**LONG, seed=2)
     pid = stack.running(worker, experiment)
 
     for process in (pid, worker.fork_server()):
@@ -85,7 +85,7 @@ def test_a_child_knows_no_secret_and_a_cancelled_one_is_gone(shared):
     assert len(os.listdir(f"/proc/{worker.fork_server()}/task")) == 1
 
     experiments.cancel(stack.engine, "default", experiment)
-    until(lambda: not group_alive(pid), 10)
+    until(lambda: not group_alive(pid))
     until(lambda: stack.job(experiment).state == "cancelled")
     assert [each.outcome for each in stack.attempts(stack.job(experiment).id)] == ["stopped"]
 
@@ -132,7 +132,7 @@ def test_an_error_of_a_job_is_told_with_its_trace(shared):
 
 def test_a_deadline_ends_an_attempt(shared):
     stack, worker = shared
-    experiment = stack.submit(epochs=LONG, seed=5, run={"deadline_s": 2, "retries": 0})
+    experiment = stack.submit(**LONG, seed=5, run={"deadline_s": 2, "retries": 0})
     assert stack.ended(experiment) == "failed"
     assert [each.outcome for each in stack.attempts(stack.job(experiment).id)] == ["timed_out"]
     until(lambda: not worker.jobs())
@@ -160,7 +160,11 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
         project = stack.project("other")  # keys are shared within a project alone
         broken = stack.submit(project=project, epochs=ENOUGH, seed=7)
         pid = stack.running(worker, broken)
-        before = until(lambda: (said := stack.job(broken).progress)["done"] > said["total"] / 4 and said)
+        before = until(lambda: stack.job(broken).progress)
+        pause(pid)  # so that it has not ended when the signal comes
+        worker.process.send_signal(signal.SIGTERM)
+        until(lambda: pending(pid, signal.SIGTERM))
+        os.kill(pid, signal.SIGCONT)
         assert worker.drain() == 0
         assert not alive(pid)
     job = stack.job(broken)
@@ -182,12 +186,12 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
         until(lambda: not list((stack.folder / "store" / project / job.id).glob("*/checkpoint-*/*")))
 
         # And one that is killed outright: nothing of it lives on, and the sweep gives its job to another.
-        lost = stack.submit(epochs=LONG, seed=8)
+        lost = stack.submit(**LONG, seed=8)
         pid = stack.running(worker, lost)
         forks = worker.fork_server()
-        worker.process.kill()
-        worker.process.wait()
-        until(lambda: not alive(pid) and not alive(forks), 10)
+        worker.kill()
+        until(lambda: not alive(pid) and not alive(forks))
+        stack.expire(lost)
     with servers.worker(other, stack.folder) as worker:
         job = until(lambda: (row := stack.job(lost)).attempt == 2 and row)
         assert stack.attempts(job.id)[0].outcome == "lost"

