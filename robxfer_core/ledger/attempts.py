@@ -13,7 +13,7 @@ from .engine import insert as upsert
 from .events import append, job_event
 from .ids import new_id
 from .tables import artifacts, jobs, metrics
-from .transitions import close_attempt, count_down, end_attempts, end_experiments, having, wanted
+from .transitions import count_down_dependents, end_attempts, end_experiments, naming_any, record_outcome, wanted
 
 ROWS_PER_STATEMENT = 5000
 """Metrics inserted by one statement: both databases limit a statement's parameters."""
@@ -71,7 +71,7 @@ class Fence:
 
         Args:
             metrics: Values by name and step; of several for one name and step the last counts.
-            log_lines: Lines of log, in order.
+            log_lines: list[EventRow] of log, in order.
 
         Returns:
             False, and nothing is written, where the attempt is no longer held.
@@ -140,7 +140,7 @@ class Fence:
             project_id = connection.scalar(done)
             if project_id is None:
                 return False
-            close_attempt(connection, self.job_id, self.attempt, AttemptOutcome.SUCCEEDED, publish_s=publish_s)
+            record_outcome(connection, self.job_id, self.attempt, AttemptOutcome.SUCCEEDED, publish_s=publish_s)
             connection.execute(
                 insert(artifacts).values(
                     id=artifact_id,
@@ -153,11 +153,11 @@ class Fence:
                     created_at=now(),
                 )
             )
-            ready = count_down(connection, self.job_id)
+            ready = count_down_dependents(connection, self.job_id)
             outcome = {"attempt": self.attempt, "outcome": AttemptOutcome.SUCCEEDED, "artifact_id": artifact_id}
             lines = [job_event(project_id, self.job_id, state=JobState.DONE, **outcome)]
             lines += [job_event(row.project_id, row.id, state=JobState.READY) for row in ready]
-            append(connection, lines + end_experiments(connection, having([self.job_id])))
+            append(connection, lines + end_experiments(connection, naming_any([self.job_id])))
         return True
 
     def finish(self, outcome: AttemptOutcome, error: ErrorRecord | None = None) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, exists, func, select, update
 
+from robxfer_core.ledger.events import EventRow
 from robxfer_core.spec.records import Progress
 from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, ExperimentState, JobState
 
@@ -13,7 +14,7 @@ from .events import append, experiment_event, job_event
 from .paging import Page, before, page_of
 from .submission import Submission, queues_of, submit, submitted
 from .tables import edges, experiments, jobs, labels, nodes
-from .transitions import Lines, arm, end_experiments, wanted, weigh
+from .transitions import end_experiments, enqueue, reprioritise, wanted
 
 __all__ = [
     "Experiment",
@@ -91,8 +92,8 @@ def cancel(engine: Engine, project_id: str, experiment_id: str) -> ExperimentSta
             .values(state=JobState.CANCELLED, ended_at=now())
             .returning(jobs.c.id)
         ).all()
-        weigh(connection, ids)
-        lines: Lines = [experiment_event(project_id, experiment_id, state=ExperimentState.CANCELLED)]
+        reprioritise(connection, ids)
+        lines: list[EventRow] = [experiment_event(project_id, experiment_id, state=ExperimentState.CANCELLED)]
         append(connection, lines + [job_event(project_id, row.id, state=JobState.CANCELLED) for row in dropped])
     return ExperimentState.CANCELLED
 
@@ -108,15 +109,15 @@ def retry(engine: Engine, project_id: str, experiment_id: str) -> Submission:
         ended = [row.id for row in rows if row.state in (JobState.FAILED, JobState.CANCELLED)]
         if state == ExperimentState.DONE or (state == ExperimentState.RUNNING and not ended):
             return Submission(experiment_id, created=False, queues_ready=[])
-        lines: Lines = []
+        lines: list[EventRow] = []
         if state != ExperimentState.RUNNING:
             _set_state(connection, experiment_id, ExperimentState.RUNNING)
             lines.append(experiment_event(project_id, experiment_id, state=ExperimentState.RUNNING))
-        armed = arm(connection, ended)
-        weigh(connection, [row.id for row in rows])
-        lines += [job_event(project_id, row.id, state=row.state) for row in armed]
+        enqueued = enqueue(connection, ended)
+        reprioritise(connection, [row.id for row in rows])
+        lines += [job_event(project_id, row.id, state=row.state) for row in enqueued]
         append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
-    return Submission(experiment_id, created=False, queues_ready=queues_of(armed))
+    return Submission(experiment_id, created=False, queues_ready=queues_of(enqueued))
 
 
 def get(engine: Engine, project_id: str, experiment_id: str) -> Experiment:

@@ -11,7 +11,7 @@ from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, JobState
 
 from .engine import Unknown, now, read
 from .tables import attempts, edges, experiments, jobs, metrics, nodes, projects, workers
-from .transitions import SPENDING, wanted
+from .transitions import RETRIED_OUTCOMES, wanted
 from .workers import is_live
 
 
@@ -79,7 +79,7 @@ class Job:
     outcome: AttemptOutcome | None
     error: ErrorRecord | None
     spent: dict[AttemptOutcome, int]
-    """Retries spent since it was armed, by outcome."""
+    """Retries spent since it was enqueued, by outcome."""
     attempt: int
     worker_id: str | None
     progress: Progress | None
@@ -120,7 +120,7 @@ def job(engine: Engine, project_id: str, job_id: str) -> Job:
         inputs = _inputs(connection, job_id)
         return Job(
             **own,
-            retries={outcome: row._mapping[f"retries_{outcome}"] for outcome in SPENDING},
+            retries={outcome: row._mapping[f"retries_{outcome}"] for outcome in RETRIED_OUTCOMES},
             inputs=inputs,
             attempts=_attempts(connection, job_id),
             waiting_for=_reasons(connection, row, inputs) if row.state in QUEUED_JOB_STATES else [],

@@ -1,13 +1,14 @@
-"""What may be removed: of the store, attempts' files and uploads; of the ledger, what only history needs.
+"""What may be removed: files of attempts and uploads from the store, rows of the past from the ledger.
 
-An attempt publishes and records checkpoints only while it runs, for each of these writes is fenced. So an attempt that
-has ended without an artifact never gets one, and what is said of it here holds for ever: its files may be removed at
-any later time, by several collectors at once, or by none if this one dies. Where the ledger must first forget something
-(an artifact, a checkpoint, an upload), it does so under the lock of who could ask for it, and the files go after that;
-an upload's row goes last, for nothing else knows of its file.
+An attempt publishes and records checkpoints only while it runs, because each of these writes is fenced. An attempt
+that ended without an artifact never gets one, so its files may be removed at any later time, by several collectors at
+once. Where the ledger first has to give something up (an artifact, a checkpoint, an upload), it does so under the lock
+of whoever could ask for it, and the files are removed after that. The row of an upload goes last, because nothing
+else names its file.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -33,60 +34,84 @@ from robxfer_core.spec.states import ENDED_JOB_STATES, ExperimentState, JobState
 from .engine import lock_jobs, now, read, write
 from .events import append, job_event
 from .queue import prefix_of
-from .submission import KEPT_S
+from .submission import IDEMPOTENCY_S
 from .tables import artifacts, attempts, edges, events, experiments, idempotency, jobs, nodes, uploads, workers
 from .transitions import wanted
-from .uploads import IMPORTS, Upload
+from .uploads import IMPORT_KINDS, Upload
 
-DAY_S = 86_400.0
-ROWS = 5000  # removed in one transaction
+MIN_UPLOAD_AGE_S = 86_400.0
+"""No upload younger than this is removed: its import job may not be submitted yet."""
+ROWS_PER_TRANSACTION = 5000
+"""Rows removed by one transaction."""
 
 
-class Attempt(NamedTuple):
-    """Whose files these are."""
+class Removal(StrEnum):
+    """Why something in the store is removed."""
+
+    ATTEMPT = "attempt"
+    """Files of an attempt that ended and holds neither an artifact nor the job's checkpoint."""
+    CHECKPOINT = "checkpoint"
+    """A checkpoint from which no attempt would resume, or one of a job that nothing has named for long."""
+    ARTIFACT = "artifact"
+    """An artifact of a job that nothing has named for long."""
+    UPLOAD = "upload"
+    """An uploaded file that never became whole, or that no import job reads."""
+    PART = "part"
+    """Parts of an object that never became whole."""
+
+
+class AttemptId(NamedTuple):
+    """An attempt, by the three parts of its prefix in the store."""
 
     project_id: str
     job_id: str
     number: int
 
 
-class Fate(NamedTuple):
-    """What becomes of an attempt's files."""
+class Decision(NamedTuple):
+    """What to do with the files of an ended attempt."""
 
-    reason: str | None
-    """Why all of them may be removed: `artifact` and `checkpoint` (old, and nobody names the job), or `attempt` (it
-    ended and holds neither). None: they stay, except checkpoints that are not the job's."""
+    removal: Removal | None
+    """Why all of them may be removed. None: they stay, except for checkpoints other than `checkpoint`."""
     checkpoint: str | None = None
-    """The prefix of the checkpoint with which the job would go on, if it is one of this attempt's."""
+    """Prefix of the checkpoint from which the job would resume, if this attempt wrote it."""
 
 
-def fates(engine: Engine, which: Sequence[Attempt], older_s: float | None, dry_run: bool) -> dict[Attempt, Fate]:
-    """The fates of those of the attempts that are known and have ended.
+def decide(
+    engine: Engine, attempt_ids: Sequence[AttemptId], older_s: float | None, dry_run: bool
+) -> dict[AttemptId, Decision]:
+    """Decide about the files of attempts, and give up old artifacts and checkpoints in the ledger.
 
-    older_s: also forget artifacts and checkpoints of jobs that no experiment which is live, or ended since, names;
-    with dry_run, only say which.
+    Args:
+        engine: The database.
+        attempt_ids: Attempts that have files in the store.
+        older_s: Also give up artifacts and checkpoints of jobs that no running experiment names, nor one that ended
+            within so many seconds. None: give up none.
+        dry_run: Decide, and change nothing.
+
+    Returns:
+        Decisions for those of the attempts that the ledger knows and that have ended.
     """
     with read(engine) as connection:
-        known = {Attempt(*row[:3]): row for row in connection.execute(_known(which, older_s))}
-    asked = {attempt: known[attempt] for attempt in which if attempt in known}
-    forgotten = {row.job_id for row in asked.values() if row.forgettable}
-    if forgotten and not dry_run:
+        rows = connection.execute(_ended_attempts(attempt_ids, older_s))
+        by_id = {AttemptId(row.project_id, row.job_id, row.number): row for row in rows}
+    known = {attempt_id: by_id[attempt_id] for attempt_id in attempt_ids if attempt_id in by_id}
+    evicted = {row.job_id for row in known.values() if row.evictable}
+    if evicted and not dry_run:
         with write(engine) as connection:
-            forgotten = _forget(connection, sorted(forgotten), older_s or 0.0)
-    found: dict[Attempt, Fate] = {}
-    for attempt, row in asked.items():
-        old = row.job_id in forgotten
-        mine = row.checkpoint is not None and row.checkpoint.startswith(prefix_of(*attempt) + "/")
-        if row.artifact_id is not None:
-            found[attempt] = Fate("artifact" if old else None)
-        elif mine:
-            found[attempt] = Fate("checkpoint") if old else Fate(None, row.checkpoint)
-        else:
-            found[attempt] = Fate("attempt")
-    return found
+            evicted = _evict(connection, sorted(evicted), older_s or 0.0)
+    return {attempt_id: _decision(attempt_id, row, row.job_id in evicted) for attempt_id, row in known.items()}
 
 
-def _known(which: Sequence[Attempt], older_s: float | None) -> Select[Any, Any, Any, Any, Any, bool]:
+def _decision(attempt_id: AttemptId, row: Any, evicted: bool) -> Decision:
+    if row.artifact_id is not None:
+        return Decision(Removal.ARTIFACT if evicted else None)
+    if row.checkpoint is not None and row.checkpoint.startswith(prefix_of(*attempt_id) + "/"):
+        return Decision(Removal.CHECKPOINT) if evicted else Decision(None, row.checkpoint)
+    return Decision(Removal.ATTEMPT)
+
+
+def _ended_attempts(attempt_ids: Sequence[AttemptId], older_s: float | None) -> Select[Any, Any, Any, Any, Any, bool]:
     return (
         select(
             jobs.c.project_id,
@@ -94,124 +119,142 @@ def _known(which: Sequence[Attempt], older_s: float | None) -> Select[Any, Any, 
             attempts.c.number,
             artifacts.c.id.label("artifact_id"),
             jobs.c.checkpoint["prefix"].as_string().label("checkpoint"),
-            (false() if older_s is None else _forgettable(older_s)).label("forgettable"),
+            (false() if older_s is None else _evictable(older_s)).label("evictable"),
         )
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .outerjoin(artifacts, and_(artifacts.c.job_id == attempts.c.job_id, artifacts.c.attempt == attempts.c.number))
-        .where(attempts.c.job_id.in_({each.job_id for each in which}), attempts.c.ended_at.is_not(None))
+        .where(
+            attempts.c.job_id.in_({attempt_id.job_id for attempt_id in attempt_ids}), attempts.c.ended_at.is_not(None)
+        )
     )
 
 
-def _forgettable(older_s: float) -> ColumnElement[bool]:
-    """Whether the job of the row has ended long ago, and nobody who came since, nor a job that runs, names it.
+def _evictable(older_s: float) -> ColumnElement[bool]:
+    """Whether the job ended long ago, no experiment has named it since, and no job that runs or may run reads it.
 
-    A job that takes it may run though nobody wants it, until it hears so; it may still be reading.
+    A dependent may run although nothing wants it, until its worker hears so; until then it may be reading.
     """
-    taker, pinned = jobs.alias("taker"), artifacts.alias("pinned")
-    busy = taker.c.state.in_((JobState.READY, JobState.RUNNING))
-    taken = exists().where(edges.c.input_job_id == jobs.c.id, taker.c.id == edges.c.job_id, busy)
+    dependent, pinned = jobs.alias("dependent"), artifacts.alias("pinned")
+    busy = dependent.c.state.in_((JobState.READY, JobState.RUNNING))
+    is_read = exists().where(edges.c.input_job_id == jobs.c.id, dependent.c.id == edges.c.job_id, busy)
     return and_(
         jobs.c.state.in_(ENDED_JOB_STATES),
         or_(jobs.c.artifact_id.is_not(None), jobs.c.checkpoint.is_not(None)),
         jobs.c.ended_at < now() - older_s,
         ~_named_since(jobs.c.id, older_s),
-        ~taken,
+        ~is_read,
         ~exists().where(pinned.c.id == jobs.c.artifact_id, pinned.c.pinned_at.is_not(None)),
     )
 
 
 def _named_since(job_id: ColumnElement[str], older_s: float) -> ColumnElement[bool]:
-    """Whether an experiment names the job that is live, or has ended since."""
-    return exists().where(nodes.c.job_id == job_id, experiments.c.id == nodes.c.experiment_id, _live_since(older_s))
+    """Whether an experiment that runs, or that ended within `older_s`, names the job."""
+    return exists().where(nodes.c.job_id == job_id, experiments.c.id == nodes.c.experiment_id, _ran_since(older_s))
 
 
-def _live_since(older_s: float) -> ColumnElement[bool]:
+def _ran_since(older_s: float) -> ColumnElement[bool]:
     return or_(experiments.c.state == ExperimentState.RUNNING, experiments.c.ended_at >= now() - older_s)
 
 
-def _forget(connection: Connection, job_ids: Sequence[str], older_s: float) -> set[str]:
-    """Forget the checkpoints and artifacts of jobs that are still forgettable. Returns the jobs.
+def _evict(connection: Connection, job_ids: Sequence[str], older_s: float) -> set[str]:
+    """Give up the artifacts and checkpoints of those of the jobs that are still evictable. Returns their ids.
 
-    A job whose artifact goes is computed again when it is asked for, so it is cancelled, and what waits for it and for
-    others misses one more. A submission or a retry that comes to want it holds its lock, before or after this does.
+    A job whose artifact is given up is computed again when it is asked for: it is cancelled, and each waiting
+    dependent misses one input more. A submission or a retry that comes to want the job takes the same lock, before or
+    after this.
     """
-    takers = select(edges.c.job_id).where(edges.c.input_job_id.in_(job_ids))
-    mine = or_(jobs.c.id.in_(job_ids), and_(jobs.c.id.in_(takers), jobs.c.state == JobState.WAITING))
-    lock_jobs(connection, mine, columns=(jobs.c.id,))
-    still = connection.execute(
-        select(jobs.c.id, jobs.c.project_id, jobs.c.artifact_id).where(jobs.c.id.in_(job_ids), _forgettable(older_s))
+    dependents = select(edges.c.job_id).where(edges.c.input_job_id.in_(job_ids))
+    affected = or_(jobs.c.id.in_(job_ids), and_(jobs.c.id.in_(dependents), jobs.c.state == JobState.WAITING))
+    lock_jobs(connection, affected, columns=(jobs.c.id,))
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.project_id, jobs.c.artifact_id).where(jobs.c.id.in_(job_ids), _evictable(older_s))
     ).all()
-    # One that was pinned since is not deleted: a pin takes the row's lock.
-    unpinned = (artifacts.c.id.in_([row.artifact_id for row in still]), artifacts.c.pinned_at.is_(None))
-    gone = set(connection.scalars(delete(artifacts).where(*unpinned).returning(artifacts.c.id)))
-    evicted = [row for row in still if row.artifact_id in gone]
+    # A pin takes the artifact row's lock, so an artifact that was pinned meanwhile is not deleted.
+    unpinned = (artifacts.c.id.in_([row.artifact_id for row in rows]), artifacts.c.pinned_at.is_(None))
+    deleted = set(connection.scalars(delete(artifacts).where(*unpinned).returning(artifacts.c.id)))
+    evicted = [row for row in rows if row.artifact_id in deleted]
     ids = [row.id for row in evicted]
-    bare = [row.id for row in still if row.artifact_id is None]
-    connection.execute(update(jobs).where(jobs.c.id.in_(bare)).values(checkpoint=None))
+    without_artifact = [row.id for row in rows if row.artifact_id is None]
+    connection.execute(update(jobs).where(jobs.c.id.in_(without_artifact)).values(checkpoint=None))
     connection.execute(update(jobs).where(jobs.c.id.in_(ids)).values(state=JobState.CANCELLED, artifact_id=None))
-    missed = (
+    now_missing = (
         select(func.count(distinct(edges.c.input_job_id)))
         .where(edges.c.job_id == jobs.c.id, edges.c.input_job_id.in_(ids))
         .scalar_subquery()
     )
-    waiting = jobs.c.id.in_(select(edges.c.job_id).where(edges.c.input_job_id.in_(ids)))
-    connection.execute(
-        update(jobs).where(waiting, jobs.c.state == JobState.WAITING).values(missing=jobs.c.missing + missed)
+    waiting = and_(
+        jobs.c.id.in_(select(edges.c.job_id).where(edges.c.input_job_id.in_(ids))), jobs.c.state == JobState.WAITING
     )
+    connection.execute(update(jobs).where(waiting).values(missing=jobs.c.missing + now_missing))
     append(connection, [job_event(row.project_id, row.id, state=JobState.CANCELLED, evicted=True) for row in evicted])
-    return {*ids, *bare}
+    return {*ids, *without_artifact}
 
 
-def unneeded_uploads(engine: Engine, after: str, most: int, dry_run: bool) -> tuple[str, list[Upload]]:
-    """Those that may be removed of the next `most` uploads that are a day old, by id after `after`, and the last id
-    looked at (`after` itself where there are no more).
+def unneeded_uploads(engine: Engine, after: str, limit: int, dry_run: bool) -> tuple[str, list[Upload]]:
+    """Find uploads that may be removed, a batch at a time, among those older than a day.
 
-    That is what never came whole, and what no import that is live or running names. Unless dry_run, nobody finds these
-    by their content any more; the caller removes the bytes and then drops the row.
+    An upload is needed while an import job that is wanted or running names it. Unless `dry_run`, those that are not
+    needed can no longer be found by their content. The caller removes their files and then their rows.
+
+    Args:
+        engine: The database.
+        after: The last id of the batch before; empty for the first.
+        limit: Uploads to look at.
+        dry_run: Change nothing.
+
+    Returns:
+        The last id looked at (`after` itself where there are no more), and the uploads that may be removed.
     """
-    old = select(uploads).where(uploads.c.id > after, uploads.c.created_at < now() - DAY_S)
-    rows = old.order_by(uploads.c.id).limit(most)
+    old = select(uploads).where(uploads.c.id > after, uploads.c.created_at < now() - MIN_UPLOAD_AGE_S)
+    query = old.order_by(uploads.c.id).limit(limit)
     with read(engine) if dry_run else write(engine) as connection:
-        known = connection.execute(rows if dry_run else rows.with_for_update()).all()  # a submission holds its uploads
-        needed = set(map(tuple, connection.execute(_importing()))) if known else set()
-        doomed = [Upload(**row._mapping) for row in known if (row.project_id, row.sha256) not in needed]
-        if doomed and not dry_run:
-            these = uploads.c.id.in_([each.id for each in doomed])
-            connection.execute(update(uploads).where(these).values(sha256=uploads.c.id))
-    return (known[-1].id if known else after), doomed
+        rows = connection.execute(query if dry_run else query.with_for_update()).all()  # a submission locks its uploads
+        needed = set(map(tuple, connection.execute(_uploads_to_import()))) if rows else set()
+        unneeded = [Upload(**row._mapping) for row in rows if (row.project_id, row.sha256) not in needed]
+        if unneeded and not dry_run:
+            ids = [upload.id for upload in unneeded]
+            connection.execute(update(uploads).where(uploads.c.id.in_(ids)).values(sha256=uploads.c.id))
+    return (rows[-1].id if rows else after), unneeded
 
 
-def _importing() -> Select[Any, Any]:
-    """(project, sha256) of the uploads that an import still reads, or may."""
+def _uploads_to_import() -> Select[Any, Any]:
+    """(project, sha256) of the uploads that an import job reads or may still read."""
     return select(jobs.c.project_id, jobs.c.params["upload"].as_string()).where(
-        jobs.c.kind.in_(IMPORTS), or_(jobs.c.state == JobState.RUNNING, wanted())
+        jobs.c.kind.in_(IMPORT_KINDS), or_(jobs.c.state == JobState.RUNNING, wanted())
     )
 
 
-def history(engine: Engine, older_s: float | None, dry_run: bool) -> dict[str, int]:
-    """Remove rows that only history needs. Returns how many, by table.
+def remove_history(engine: Engine, older_s: float | None, dry_run: bool) -> dict[str, int]:
+    """Remove rows that only history needs: idempotency keys past their time, and with `older_s` events and workers.
 
-    Idempotency keys that are no longer remembered; with older_s, events so old of experiments and jobs that nobody has
-    named since, and workers not heard of for so long, though never the last: what it could read is still asked.
+    Args:
+        engine: The database.
+        older_s: Remove events so old of experiments and jobs that no experiment has named since, and workers that
+            have not reported for so long. The worker that reported last stays: the data sets that it could read are
+            still asked for.
+        dry_run: Count, and remove nothing.
+
+    Returns:
+        Rows removed, by table.
     """
-    stale: dict[Table, ColumnElement[bool]] = {idempotency: idempotency.c.at < now() - KEPT_S}
+    stale: dict[Table, ColumnElement[bool]] = {idempotency: idempotency.c.at < now() - IDEMPOTENCY_S}
     if older_s is not None:
         later = workers.alias("later")
         stale[workers] = and_(workers.c.seen_at < now() - older_s, exists().where(later.c.seen_at > workers.c.seen_at))
-        own = exists().where(experiments.c.id == events.c.experiment_id, _live_since(older_s))
-        stale[events] = and_(events.c.at < now() - older_s, ~own, ~_named_since(events.c.job_id, older_s))
-    return {table.name: _remove(engine, table, where, dry_run) for table, where in stale.items()}
+        experiment_ran = exists().where(experiments.c.id == events.c.experiment_id, _ran_since(older_s))
+        stale[events] = and_(events.c.at < now() - older_s, ~experiment_ran, ~_named_since(events.c.job_id, older_s))
+    return {table.name: _remove_rows(engine, table, where, dry_run) for table, where in stale.items()}
 
 
-def _remove(engine: Engine, table: Table, where: ColumnElement[bool], dry_run: bool) -> int:
+def _remove_rows(engine: Engine, table: Table, where: ColumnElement[bool], dry_run: bool) -> int:
     if dry_run:
         with read(engine) as connection:
             return connection.scalar(select(func.count()).select_from(table).where(where)) or 0
     key, removed = tuple_(*table.primary_key), 0
-    some = select(*table.primary_key).where(where).limit(ROWS)
+    batch = select(*table.primary_key).where(where).limit(ROWS_PER_TRANSACTION)
     while True:
         with write(engine) as connection:
-            n = connection.execute(delete(table).where(key.in_(some))).rowcount
-        removed += n
-        if n < ROWS:
+            count = connection.execute(delete(table).where(key.in_(batch))).rowcount
+        removed += count
+        if count < ROWS_PER_TRANSACTION:
             return removed

@@ -14,9 +14,9 @@ from .engine import insert as insert_or
 from .events import append, experiment_event, job_event
 from .ids import new_id
 from .tables import edges, experiments, idempotency, jobs, labels, nodes
-from .transitions import arm, end_experiments, weigh
+from .transitions import end_experiments, enqueue, reprioritise
 
-KEPT_S = 24 * 3600.0
+IDEMPOTENCY_S = 24 * 3600.0
 """How long an idempotency key is remembered."""
 
 
@@ -67,21 +67,21 @@ def submit(
         _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)
         _insert_nodes(connection, experiment_id, plan, ids)
         _move(connection, rows, distinct)
-        armed = arm(
+        enqueued = enqueue(
             connection, [row.id for row in rows if row.key in new or row.state in (JobState.FAILED, JobState.CANCELLED)]
         )
-        weigh(connection, list(ids.values()))
+        reprioritise(connection, list(ids.values()))
         counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
         lines = [experiment_event(project_id, experiment_id, state=ExperimentState.RUNNING, **counts)]
         again = {row.id for row in rows if row.key not in new}
-        lines += [job_event(project_id, row.id, state=row.state) for row in armed if row.id in again]
+        lines += [job_event(project_id, row.id, state=row.state) for row in enqueued if row.id in again]
         append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
-    return Submission(experiment_id, created=True, queues_ready=queues_of(armed))
+    return Submission(experiment_id, created=True, queues_ready=queues_of(enqueued))
 
 
-def queues_of(armed: list[Any]) -> list[str]:
-    """The queues in which armed jobs became ready."""
-    return sorted({row.queue for row in armed if row.state == JobState.READY})
+def queues_of(enqueued: list[Any]) -> list[str]:
+    """The queues in which enqueued jobs became ready."""
+    return sorted({row.queue for row in enqueued if row.state == JobState.READY})
 
 
 def submitted(engine: Engine, project_id: str, given: tuple[str, str]) -> str | None:
@@ -95,7 +95,7 @@ def _recall(connection: Connection, project_id: str, given: tuple[str, str], exp
     key, body = given
     connection.execute(
         delete(idempotency).where(
-            idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at < now() - KEPT_S
+            idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at < now() - IDEMPOTENCY_S
         )
     )
     put = insert_or(connection, idempotency).values(
@@ -108,7 +108,7 @@ def _recall(connection: Connection, project_id: str, given: tuple[str, str], exp
 
 def _earlier(connection: Connection, project_id: str, given: tuple[str, str]) -> str | None:
     key, body = given
-    kept = (idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at >= now() - KEPT_S)
+    kept = (idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at >= now() - IDEMPOTENCY_S)
     row = connection.execute(select(idempotency).where(*kept)).one_or_none()
     if row is not None and row.body_sha256 != body:
         raise Conflict(f"the idempotency key {key!r} was used for another request")
@@ -154,7 +154,7 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
             "flops": node.flops,
             "gpus": node.running.gpus,
             "queue": node.running.full_queue,
-            **_weights(node),
+            **_run_columns(node),
         }
         for key, node in sorted(distinct.items())
     ]
@@ -183,15 +183,15 @@ def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: d
             "position": position,
             "name": node.name,
             "job_id": ids[node.key],
-            **_weights(node),
+            **_run_columns(node),
         }
         for position, node in enumerate(plan.nodes)
     ]
     connection.execute(insert(nodes), rows)
 
 
-def _weights(node: Node) -> dict[str, Any]:
-    """What the node wants of how its job is run (settle.WEIGHTS)."""
+def _run_columns(node: Node) -> dict[str, Any]:
+    """What the node wants of how its job is run (transitions.RUN_COLUMNS)."""
     running = node.running
     retries = {f"retries_{outcome}": allowed for outcome, allowed in running.retries.model_dump().items()}
     return {

@@ -169,7 +169,7 @@ jobs = Table(
     Column("state", EnumText(JobState, String(16)), nullable=False),
     Column("missing", Integer, nullable=False),  # inputs not done; kept while the job waits
     Column("not_before", Double, nullable=False),
-    Column("spent", Json, nullable=False),  # retries spent since it was armed, by outcome
+    Column("spent", Json, nullable=False),  # retries spent since it was enqueued, by outcome
     Column("attempt", Integer, nullable=False),  # the number of the last one: the fence
     Column("worker_id", Text),
     Column("lease_until", Double),

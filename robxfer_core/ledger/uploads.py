@@ -18,7 +18,7 @@ from .engine import insert as insert_or
 from .engine import now, read, write
 from .tables import jobs, uploads
 
-IMPORTS = ("import_dataset", "import_model")
+IMPORT_KINDS = ("import_dataset", "import_model")
 """Kinds of jobs that read an upload, named by its sha256 in their parameter `upload`."""
 FILE = "upload"
 """What the file is called in the store and in the job's folder, whatever its sender calls it."""
@@ -89,7 +89,7 @@ def unfinished() -> ColumnElement[bool]:
 
 def find(connection: Connection, project_id: str, kind: str, params: dict[str, Any]) -> Upload | None:
     """The upload that a job of this kind and with these parameters reads, if it does and it is there."""
-    if kind not in IMPORTS or not params.get(FILE):
+    if kind not in IMPORT_KINDS or not params.get(FILE):
         return None
     return _all(connection, project_id, [params["upload"]]).get(params["upload"])
 
@@ -105,7 +105,7 @@ def check(engine: Engine, project_id: str, plan: Plan) -> None:
 
 def hold(connection: Connection, project_id: str, plan: Plan) -> None:
     """As `check`; uploads that are there stay until the transaction ends."""
-    named = [node for node in plan.nodes if node.kind in IMPORTS and node.params.get(FILE)]
+    named = [node for node in plan.nodes if node.kind in IMPORT_KINDS and node.params.get(FILE)]
     found = _all(connection, project_id, [node.params["upload"] for node in named]) if named else {}
     lacking = {node.key: node for node in named if node.params["upload"] not in found}
     if not lacking:
@@ -133,7 +133,7 @@ def forget(engine: Engine, project_id: str, sha256: str) -> Upload | None:
             return None
         needed = select(jobs.c.params).where(
             jobs.c.project_id == project_id,
-            jobs.c.kind.in_(IMPORTS),
+            jobs.c.kind.in_(IMPORT_KINDS),
             jobs.c.state.not_in((JobState.FAILED, JobState.CANCELLED)),
         )
         if any(params.get(FILE) == sha256 for params in connection.scalars(needed)):

@@ -11,6 +11,7 @@ import pytest
 import urllib3
 from minio.error import S3Error
 
+from robxfer_core.ledger.retention import Removal
 from robxfer_core.settings import Settings
 from robxfer_core.storage import (
     ArtifactInfo,
@@ -103,12 +104,12 @@ def test_what_broke_off_between_two_parts_is_collected_a_day_later(service, ledg
         return [each.object_name for each in store.client._list_multipart_uploads(store.bucket).uploads]
 
     assert list(store.walk()) == []
-    assert list(collection.remove(ledger.engine, store)) == []
-    monkeypatch.setattr(collection, "PARTS_S", -60.0)
-    expected = [collection.Removed("part", "p/j/1/model", 1, 0)]
-    assert list(collection.remove(ledger.engine, store, dry_run=True)) == expected
+    assert list(collection.collect(ledger.engine, store)) == []
+    monkeypatch.setattr(collection, "INCOMPLETE_S", -60.0)
+    expected = [collection.Removed(Removal.PART, "p/j/1/model", 1, 0)]
+    assert list(collection.collect(ledger.engine, store, dry_run=True)) == expected
     assert sorted(broken()) == ["parted-not/x", "parted/p/j/1/model"]
-    assert list(collection.remove(ledger.engine, store)) == expected
+    assert list(collection.collect(ledger.engine, store)) == expected
     assert broken() == ["parted-not/x"]
     (other,) = store.client._list_multipart_uploads(store.bucket).uploads
     store.client._abort_multipart_upload(store.bucket, other.object_name, other.upload_id)

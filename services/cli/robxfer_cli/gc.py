@@ -67,10 +67,10 @@ def _collect(settings: "Settings", older_s: float | None, dry_run: bool, as_json
     with open_ledger(settings) as engine:
         store = open_store(settings)
         with nullcontext() if dry_run else audit.by_operator(engine, action, settings.store_url):
-            for item in collection.remove(engine, store, older_s, dry_run):
+            for item in collection.collect(engine, store, older_s, dry_run):
                 removed.setdefault(item.reason, Counter()).update(prefixes=1, objects=item.objects, bytes=item.bytes)
                 _print(vars(item), f"{item.reason:10} {item.name}  {decimal(item.bytes)}", as_json)
-            rows = retention.history(engine, older_s, dry_run)
+            rows = retention.remove_history(engine, older_s, dry_run)
     totals = {reason: dict(total) for reason, total in removed.items()}
     _print({"dry_run": dry_run, "removed": totals, "rows": rows}, _summary(dry_run, totals, rows), as_json)
 

@@ -56,7 +56,7 @@ class Place:
         """What was removed, as (reason, prefix)."""
         older_s = None if days is None else days * DAY
         return sorted(
-            (each.reason, each.name) for each in collection.remove(self.ledger.engine, self.store, older_s, dry_run)
+            (each.reason, each.name) for each in collection.collect(self.ledger.engine, self.store, older_s, dry_run)
         )
 
     def age(self, days: float) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from robxfer_core.ledger import queue
+from robxfer_core.ledger.retention import Removal
 from robxfer_core.storage import StoredObject, collection
 from robxfer_core.storage.folder import FolderStore
 
@@ -68,8 +69,8 @@ def test_how_much_went_is_told(place):
     place.put(f"{claim.prefix}/one", b"12345")
     place.put(f"{claim.prefix}/deep/two", b"678")
     place.ledger.finish(claim, "failed")
-    assert list(collection.remove(place.ledger.engine, place.store)) == [
-        collection.Removed("attempt", claim.prefix, 2, 8)
+    assert list(collection.collect(place.ledger.engine, place.store)) == [
+        collection.Removed(Removal.ATTEMPT, claim.prefix, 2, 8)
     ]
 
 
@@ -138,7 +139,7 @@ def test_a_large_store_takes_little_memory_and_few_statements(place):
     tracemalloc.start()
     try:
         with place.ledger.statements() as sent:
-            assert list(collection.remove(place.ledger.engine, store)) == []  # of a job that is not known nothing goes
+            assert list(collection.collect(place.ledger.engine, store)) == []  # of a job that is not known nothing goes
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

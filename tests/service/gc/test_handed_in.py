@@ -81,7 +81,7 @@ def test_a_collection_that_dies_between_an_uploads_row_and_its_bytes_is_finished
         raise OSError
 
     with pytest.raises(OSError):
-        list(collection.remove(ledger.engine, Watched(place.store.root, removing=die)))
+        list(collection.collect(ledger.engine, Watched(place.store.root, removing=die)))
     assert name in place.names()
     other = new_id("upl")  # nobody finds it any more: the same content comes anew
     assert hand_in(ledger, other) == other

@@ -96,7 +96,7 @@ def test_one_that_dies_half_way_leaves_the_rest_to_the_next(place):
     place.age(10)
     dying = Watched(place.store.root, removing=lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        list(collection.remove(ledger.engine, dying, DAY))
+        list(collection.collect(ledger.engine, dying, DAY))
     assert len(place.names()) == 3
     removed = place.gc(days=1)  # the ledger has forgotten them: they are of attempts that hold nothing
     assert len(removed) == 3
@@ -170,11 +170,11 @@ def test_old_history_goes(place):
     place.age(31)
     before = place.everything()
     counts = {"idempotency": 1, "workers": 1, "events": 4}
-    assert retention.history(ledger.engine, 30 * DAY, True) == counts
+    assert retention.remove_history(ledger.engine, 30 * DAY, True) == counts
     assert place.everything() == before
-    assert retention.history(ledger.engine, 30 * DAY, False) == counts
+    assert retention.remove_history(ledger.engine, 30 * DAY, False) == counts
     after = place.everything()
     assert ([each.key for each in after["idempotency"]], [each.id for each in after["workers"]]) == (["new"], ["last"])
     assert {each.experiment_id or each.job_id for each in after["events"]} == {live}
     assert history.for_experiment(ledger.engine, old) == []
-    assert retention.history(ledger.engine, None, False) == {"idempotency": 0}
+    assert retention.remove_history(ledger.engine, None, False) == {"idempotency": 0}
