@@ -43,7 +43,7 @@ class ImportModel(Job):
     ARTIFACT = Artifact.MODEL
     ROLE = Role.MODEL
     TAKES = {"file": ("fetch",), "dataset": (Role.SOURCE_DATASET,)}
-    ENTRY = "robxfer_core.science.models.imported:import_model"
+    ENTRY = "robxfer_core.science.weights.import_model:import_model"
     RESULTS = (ImportModelResult,)
     FILES = ("model.json", "model.safetensors", "mapping.json")
 

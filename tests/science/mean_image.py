@@ -50,7 +50,8 @@ class MeanImage(Job):
 
 def mean_image(spec: MeanImage, inputs: Inputs, run: Run) -> MeanImageResult:
     """Leave mean.npy, float64 [C, H, W], pixels in [0,1]."""
-    from robxfer_core.science.data.artifact import load, to_unit
+    from robxfer_core.science.data.artifact import load
+    from robxfer_core.science.support.pixels import to_unit
 
     data = load(inputs.one("dataset").path, spec.split)
     mean = to_unit(data.x).double().mean(0)

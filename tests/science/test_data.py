@@ -11,6 +11,7 @@ import torch
 
 from robxfer_core.jobs.run import LocalRun
 from robxfer_core.science.data import artifact
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.spec import datasets
 from robxfer_core.spec.datasets import BadSource
 
@@ -78,7 +79,7 @@ def test_shards_give_back_what_was_written(tmp_path: Path, dtype: str) -> None:
     assert np.array_equal(images.y.numpy(), y)
     assert images.original is not None
     assert np.array_equal(images.original.numpy(), own)
-    unit = artifact.to_unit(images.x)
+    unit = to_unit(images.x)
     assert unit.dtype == torch.float32
     assert 0 <= unit.min() <= unit.max() <= 1
 

@@ -15,8 +15,9 @@ from robxfer_core.jobs.train import Train
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, evaluate
 from robxfer_core.science.attacks.masking import accuracy_flat, probe
-from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.models import Network
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
 

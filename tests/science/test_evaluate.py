@@ -17,8 +17,9 @@ from robxfer_core.science.attacks import evaluate as module
 from robxfer_core.science.attacks.evaluate import correct, evaluate, level_name
 from robxfer_core.science.attacks.masking import accuracy_rises
 from robxfer_core.science.attacks.pgd import pgd
-from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel

@@ -17,9 +17,10 @@ from safetensors.torch import save
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.science import models
-from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.artifact import load
 from robxfer_core.science.data.uploads.refusal import BadUpload
-from robxfer_core.science.models.mapping import names_of
+from robxfer_core.science.support.pixels import to_unit
+from robxfer_core.science.weights.mapping import names_of
 from robxfer_core.spec.fields import Arch
 
 from .uploads import CNN, SET, SHA, Bomb, network, npz, refused, run_import, saved, tarred, weights, zipped

@@ -17,7 +17,8 @@ from robxfer_core.spec.datasets import BUILTIN
 from robxfer_core.spec.errors import SpecError
 from robxfer_core.storage import ArtifactInfo, fetch_files, publish_folder
 from robxfer_core.storage.folder import FolderStore
-from tests.science.mean_image import MeanImage, MeanImageResult
+
+from .mean_image import MeanImage, MeanImageResult
 
 SPEC: dict[str, Any] = {
     "name": "mean",

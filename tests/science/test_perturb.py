@@ -15,8 +15,9 @@ from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.perturb import SPLITS, draw_targets, move_at_random
-from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, Images, load, write_shards
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 
 KEY = "0" * 64
 EPS = 2.0

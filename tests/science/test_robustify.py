@@ -14,7 +14,8 @@ from robxfer_core.jobs.robustify_dataset import RobustifyDataset
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
 from robxfer_core.science.construct.robustify import SeedImages, draw
-from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, load, write_shards
+from robxfer_core.science.support.pixels import to_unit
 
 KEY = "0" * 64
 SEEDS = "1" * 64

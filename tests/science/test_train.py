@@ -13,9 +13,10 @@ from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.jobs.train import HoldoutCurves
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
-from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.data.subset import stratified_split
 from robxfer_core.science.support.batches import channel_moments
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.training.state import FILE
 from robxfer_core.science.training.train import starting_network, train

@@ -14,8 +14,9 @@ from robxfer_core.jobs.features import FeaturesResult
 from robxfer_core.jobs.results import TaskSummary
 from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.science import models
-from robxfer_core.science.data.artifact import Batch, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, write_shards
 from robxfer_core.science.data.subset import per_class, stratified_order
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
 from robxfer_core.spec.fields import Arch, Schedule, ThreatModel

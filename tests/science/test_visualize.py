@@ -17,8 +17,9 @@ from robxfer_core.jobs.run import Input, Inputs, LocalRun, Preempted
 from robxfer_core.jobs.visualize import Visualize
 from robxfer_core.science import models
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.data.artifact import Batch, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.models import Network
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.visualize.common import fake_relu, gaussian_seeds
 from robxfer_core.science.visualize.component import ascend
 from robxfer_core.science.visualize.inversion import another

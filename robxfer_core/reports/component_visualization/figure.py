@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robxfer_core.reports.plotting import STYLE, WIDTH, palette
-from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.support.gallery import picture
+from robxfer_core.science.support.pixels import to_unit
 
 from .collect import Family
 

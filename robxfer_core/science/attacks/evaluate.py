@@ -13,9 +13,10 @@ from torch import Tensor
 from robxfer_core.jobs.evaluate import AttackName, AttackOutcome, Evaluate, EvaluateResult, MaskingWarning
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
-from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.artifact import load
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel

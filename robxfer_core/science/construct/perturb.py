@@ -18,11 +18,12 @@ from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.attacks.pgd import evaluating, pgd
 from robxfer_core.science.attacks.threat import distance
-from robxfer_core.science.data.artifact import Batch, Images, load, read_card, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, Images, load, read_card, write_shards
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network
 from robxfer_core.science.support import noise
 from robxfer_core.science.support.gallery import write_examples
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import ThreatModel

@@ -25,10 +25,11 @@ from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.data.artifact import Batch, Images, load, to_unit, write_shards
+from robxfer_core.science.data.artifact import Batch, Images, load, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.support import noise
 from robxfer_core.science.support.gallery import EXAMPLES, SHOWN, Row, grid, magnified
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast, same_kernels
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.archs import forward_flops

@@ -66,11 +66,6 @@ class BadDataset(ValueError):
     """Files that are no data set of ours."""
 
 
-def to_unit(x: Tensor) -> Tensor:
-    """Stored images as float32 in [0,1]."""
-    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
-
-
 def write_shards(
     folder: Path,
     *,

@@ -14,9 +14,10 @@ from robxfer_core.jobs.probe import ComponentCount, Probe, UsefulnessResult
 from robxfer_core.jobs.results import Headline
 from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.science import models
-from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.data.subset import stratified_order
 from robxfer_core.science.models import Network
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 
 from .estimate import Floats, standardise

@@ -14,9 +14,10 @@ from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import packed
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.artifact import load
 from robxfer_core.science.data.subset import paired_split
 from robxfer_core.science.models import Network
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.transfer.linear_heads import moments
 from robxfer_core.science.transfer.logistic import Solution, axes, solve

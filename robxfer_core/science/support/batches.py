@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from robxfer_core.science.data.artifact import to_unit
+from robxfer_core.science.support.pixels import to_unit
 
 
 def epoch_batches(places: Tensor, batch_size: int, seed: int, *, paired: bool = False) -> list[Tensor]:

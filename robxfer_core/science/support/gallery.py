@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from robxfer_core.science.data.artifact import to_unit
+from robxfer_core.science.support.pixels import to_unit
 
 EXAMPLES = "examples.png"
 SHOWN = 8

@@ -9,8 +9,8 @@ from robxfer_core.jobs.run import Run
 from robxfer_core.jobs.train import Overfitting, Train
 from robxfer_core.science.attacks.evaluate import correct
 from robxfer_core.science.attacks.pgd import evaluating, fgsm
-from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Attack

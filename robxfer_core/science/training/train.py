@@ -11,12 +11,13 @@ from robxfer_core.jobs.run import Input, Inputs, Run
 from robxfer_core.jobs.train import HoldoutCurves, SingleStepProbe, Train, TrainResult
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct
-from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.data.augment import augment
 from robxfer_core.science.data.subset import held_out
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.batches import channel_moments, epoch_batches
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import same_kernels
 from robxfer_core.science.support.schedule import rate
 from robxfer_core.science.support.seeds import derive

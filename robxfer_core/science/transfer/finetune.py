@@ -16,12 +16,13 @@ from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.transfer import RobustAccuracy, Transfer, TransferResult
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
-from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.data.augment import center_crop, random_flip, random_resized_crop
 from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.batches import epoch_batches
 from robxfer_core.science.support.noise import image_seeds
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast, same_kernels
 from robxfer_core.science.support.schedule import rate
 from robxfer_core.science.support.seeds import derive

@@ -15,8 +15,9 @@ from robxfer_core.jobs.transfer import Asymptote, Curve, RobustAccuracy, Transfe
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import share
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.data.artifact import load, to_unit
+from robxfer_core.science.data.artifact import load
 from robxfer_core.science.data.subset import per_class, stratified_order, stratified_split
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast
 from robxfer_core.science.support.seeds import derive
 

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.data.artifact import to_unit
 from robxfer_core.science.models import Network
 from robxfer_core.science.support import noise
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 
 BATCH = 256

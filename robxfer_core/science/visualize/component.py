@@ -13,9 +13,10 @@ from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, ComponentPicture,
 from robxfer_core.science import models
 from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.attacks.threat import steepest
-from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.gallery import Row, grid
+from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 
 from .common import FILES, fake_relu, gaussian_seeds, represent

@@ -13,9 +13,10 @@ from robxfer_core.jobs.visualize import Inversion, InversionMeans, InversionResu
 from robxfer_core.science import models
 from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.matching import Match, advance, begin
-from robxfer_core.science.data.artifact import Images, load, to_unit
+from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.gallery import SHOWN, Row, grid
+from robxfer_core.science.support.pixels import to_unit
 
 from .common import FILES, gaussian_seeds, represent
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from robxfer_core.science.data.uploads.refusal import BadUpload
-
-from . import Network
+from robxfer_core.science.models import Network
 
 WRAPPERS = ("module.", "model.")
 """What trainers wrap a network in; the robustness library does so up to three times."""

@@ -19,12 +19,12 @@ from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.data.uploads.archive import ZIP, open_zip
 from robxfer_core.science.data.uploads.dataset import upload
 from robxfer_core.science.data.uploads.refusal import BadUpload
+from robxfer_core.science.models.files import blank, fill
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.archs import CHANNELS, LAYOUTS, representation
 from robxfer_core.spec.datasets import MOMENTS
 from robxfer_core.spec.fields import Attack, ThreatModel
 
-from .files import blank, fill
 from .mapping import Names, check_fit, names_of, with_counts
 
 HEADER_BYTES = 16 << 20
