@@ -1,4 +1,4 @@
-"""Jobs, what they wait for, measure and tell, and the kinds of them."""
+"""Jobs: their attempts, what they wait for, what they measured and logged, and the kinds of jobs."""
 
 from typing import Any
 
@@ -8,107 +8,143 @@ from .base import Wire
 
 
 class Progress(Wire):
-    """How far a running job is."""
+    """Progress of a running job."""
 
     done: float = 0
+    """In `unit`."""
     total: float = 0
+    """In `unit`; 0 where it is not known."""
     unit: str = ""
+    """What is counted, such as `epochs`."""
 
 
 class AttemptView(Wire):
-    """One try at a job by one worker."""
+    """An attempt at a job by a worker."""
 
     number: int
+    """1 for the first."""
     worker_id: str
     device: str | None = None
+    """What it computed on, such as `cpu` or the name of a GPU."""
     started_at: float
     ended_at: float | None = None
+    """None while it runs."""
     outcome: AttemptOutcome | None = None
     """How it ended; none while it runs."""
     error: dict[str, Any] | None = None
+    """Why it failed: `class` and `message` of the error, and the last lines of its `output`."""
     seconds: float | None = None
+    """Seconds from its start to its end."""
     waited_s: float | None = None
-    """From when the job was ready to this attempt's start."""
+    """Seconds from when the job was ready to the attempt's start."""
     publish_s: float | None = None
-    """From the end of its computation to the artifact."""
+    """Seconds from the end of the computation to the artifact."""
 
 
 class WaitingFor(Wire):
     """Why a job does not run yet."""
 
     reason: str
-    """inputs (`jobs` are not done), unwanted (no running experiment names it), backoff (it waits before it is tried
-    again), worker (no live worker takes its queue), quota (the project runs as many jobs as it may), slot (others come
-    first, or all slots of its queue are busy)."""
+    """`inputs`: the jobs in `jobs` are not done. `unwanted`: no running experiment needs it. `backoff`: it pauses until
+    its next attempt. `worker`: no live worker serves its queue. `quota`: the project runs as many jobs as it may.
+    `slot`: other jobs are first, or all slots of its queue are busy."""
     detail: str = ""
+    """The same, for people."""
     jobs: list[str] = []
-    """Ids of the jobs whose results it needs."""
+    """Ids of the jobs whose results it needs and does not have yet."""
 
 
 class InputView(Wire):
-    """A job whose result is taken, and in which reference."""
+    """An input of a job: the job whose result it uses, and the parameter that refers to it."""
 
     field: str
+    """The parameter: `model`, `arms.0.transfers`."""
     index: int
+    """Position in a parameter that is a list."""
     job_id: str
     key: str
+    """Content key of the input's job."""
     kind: str
+    """Kind of the input's job."""
     state: JobState
+    """State of the input's job."""
     artifact_id: str | None = None
+    """Its result; none until it is done."""
 
 
 class JobView(Wire):
-    """A job whole."""
+    """A job with its inputs, its attempts and what it waits for."""
 
     id: str
     key: str
+    """Content key: sha256 of the kind, its recipe, the parameters and the inputs' keys."""
     kind: str
     recipe: int
+    """Version of the kind's computation."""
     state: JobState
     outcome: AttemptOutcome | None = None
+    """How the last attempt ended."""
     error: dict[str, Any] | None = None
+    """Why the last attempt failed."""
     params: dict[str, Any]
+    """Parameters of the kind."""
     inputs: list[InputView] = []
     queue: str
     gpus: int = 1
+    """GPUs of an attempt."""
     priority: int = 0
+    """Higher is claimed first."""
     deadline_s: float
+    """Seconds that an attempt may take."""
     retries: dict[AttemptOutcome, int] = {}
-    """Further attempts allowed, by how one ended."""
+    """Further attempts allowed, by how an attempt ended."""
     spent: dict[AttemptOutcome, int] = {}
-    """Of those, the spent ones."""
+    """How many of those are used."""
     backoff_s: float = 0
+    """Seconds before the first further attempt."""
     attempt: int = 0
+    """Number of the last attempt; 0 before the first."""
     attempts: list[AttemptView] = []
     worker_id: str | None = None
+    """Worker of the running attempt."""
     progress: Progress | None = None
+    """Of the running attempt."""
     artifact_id: str | None = None
+    """The result; none until the job is done."""
     waiting_for: list[WaitingFor] = []
+    """Why it does not run yet; empty where it runs or has ended."""
     created_at: float
     ready_at: float | None = None
+    """When its last input was done."""
     started_at: float | None = None
+    """When the last attempt started."""
     ended_at: float | None = None
 
 
 class MetricRow(Wire):
-    """A measured value of a job: one for each name and step."""
+    """A value that a job measured; there is one for each name and step."""
 
     name: str
     step: int
     value: float | None
-    """None: was not a finite number."""
+    """None where it was not a finite number."""
 
 
 class EventView(Wire):
-    """A line of an experiment's or a job's history. Ids rise; `end` is the last line of an ended experiment."""
+    """An event in the history of an experiment or a job."""
 
     id: int
+    """Rises from event to event."""
     type: str
-    """state, progress, log, or end."""
+    """`state`, `progress`, `log`, or `end`: the last event of an experiment that has ended."""
     at: float | None = None
+    """When it happened."""
     experiment_id: str | None = None
+    """Of an event of an experiment."""
     job_id: str | None = None
+    """Of an event of a job."""
     data: dict[str, Any] = {}
+    """By type: the new `state` with `outcome` and `error`; `done`, `total` and `unit`; a `line` of the log."""
 
 
 class ParameterView(Wire):
@@ -117,7 +153,7 @@ class ParameterView(Wire):
     name: str
     meaning: str = ""
     unit: str = ""
-    """Of a number; empty for what is none."""
+    """Unit of a number; empty for other types."""
     required: bool
     default: Any = None
     source: str = ""
@@ -125,15 +161,19 @@ class ParameterView(Wire):
 
 
 class KindView(Wire):
-    """A kind of job: what it does, takes and leaves."""
+    """A kind of job."""
 
     kind: str
     meaning: str
+    """What it computes."""
     recipe: int
+    """Version of the computation; part of the content key."""
     artifact: str
+    """Type of the artifact that it leaves."""
     takes: dict[str, list[str]]
-    """For each reference, by its field's name, the kinds that it may name."""
+    """Which kinds of jobs each reference accepts, by the parameter's name."""
     parameters: list[ParameterView]
     parts: dict[str, list[ParameterView]] = {}
-    """Those of the models inside, by name."""
+    """Parameters of the models inside the parameters, by the model's name."""
     json_schema: dict[str, Any]
+    """JSON Schema of the parameters."""

@@ -1,4 +1,4 @@
-"""What operators look at: workers, tokens, and the trail of who asked for what."""
+"""Workers, tokens and the audit log."""
 
 from typing import Literal
 
@@ -10,15 +10,21 @@ class WorkerView(Wire):
 
     id: str
     queues: list[str]
+    """Queues that it serves."""
     slots: int
+    """Jobs that it runs at once."""
     device: str
+    """What it computes on."""
     datasets: list[str] = []
+    """Names of the data sets that it can read."""
     state: str = ""
+    """`live`: workers that have shut down or fallen silent are not listed."""
     seen_at: float
+    """Its last heartbeat."""
 
 
 class TokenView(Wire):
-    """A token without its secret, which is kept nowhere."""
+    """A token without its secret, which is not stored."""
 
     id: str
     name: str
@@ -27,20 +33,23 @@ class TokenView(Wire):
     expires_at: float | None = None
     revoked_at: float | None = None
     used_at: float | None = None
-    """When it was last used, to a minute."""
+    """When it was last used, to the minute."""
 
 
 class AuditLine(Wire):
-    """Who asked for what change, and what came of it."""
+    """A line of the audit log: a request for a change, granted or not."""
 
     id: int
     at: float
+    """When the request came."""
     who: str
-    """The name of the token; `operator` for the command line, `anyone` where no token was asked for."""
+    """Name of the token; `operator` for the command line, `anyone` in open mode."""
     token_id: str | None = None
     action: str
+    """Method and path, such as `POST /v1/experiments/{id}/cancel`."""
     subject: str | None = None
-    """The id or the name of what it was done to."""
+    """Id or name of what was to be changed."""
     status: int | None = None
-    """Of the answer; none while there is none, and for ever where the service was killed meanwhile."""
+    """Status of the answer; none until there is one, or where the service was killed before."""
     address: str | None = None
+    """Address of the client."""

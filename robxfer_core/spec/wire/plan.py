@@ -1,4 +1,4 @@
-"""What `POST /v1/experiments/plan` answers."""
+"""Plans: the answer of `POST /v1/experiments/plan`."""
 
 from typing import Any, Literal
 
@@ -6,81 +6,93 @@ from .base import Wire
 
 
 class PlanInput(Wire):
-    """A reference of a planned node."""
+    """An input of a planned node."""
 
     field: str
+    """The parameter that refers to it: `model`, `arms.0.transfers`."""
     index: int
+    """Position in a parameter that is a list."""
     node: str
+    """Name of the input's node."""
     key: str
+    """Content key of the input's job."""
 
 
 class PlanNode(Wire):
     """A node of a plan."""
 
     name: str
+    """Such as `gap.source[eps=0.5,seed=1]`."""
     group: str
+    """The job of the spec that the node is a member of."""
     kind: str
     key: str
+    """Content key of the job."""
     state: Literal["done", "known", "new"]
-    """done: its result is there; known: the job is there and not done; new: nobody has asked for it yet."""
+    """`done`: the result exists. `known`: the job exists and is not done. `new`: the job does not exist yet."""
     inputs: list[PlanInput]
     flops: float
+    """Floating-point operations of the job, estimated."""
 
 
 class PlanGroup(Wire):
-    """The members of one job of the spec, which differ by its matrix."""
+    """The nodes of one job of the spec, which differ by its matrix."""
 
     name: str
     kind: str
     nodes: int
+    """How many nodes."""
     jobs: int
-    """Distinct keys among the nodes: what is computed."""
+    """How many distinct keys the nodes have: so many jobs are computed."""
     done: int
-    """Of the jobs, those whose result is there already."""
+    """How many of the jobs are done already."""
     flops: float
-    """Of the jobs that are not done."""
+    """Floating-point operations of the jobs that are not done."""
     after: list[str]
-    """The groups whose results it takes."""
+    """The groups whose results it uses."""
 
 
 class PlanCount(Wire):
-    """What a plan asks for of one kind of job."""
+    """Number of nodes and jobs of one kind."""
 
     nodes: int = 0
     jobs: int = 0
+    """Distinct keys among the nodes."""
     done: int = 0
+    """How many of the jobs are done already."""
 
 
 class CostView(Wire):
-    """What the jobs that are not done yet will take."""
+    """An estimate of what the jobs that are not done will take."""
 
     seconds: float | None
-    """Of one device slot working alone; none where there is nothing to go by."""
+    """Seconds on one slot; none where nothing is known to estimate it from."""
     wall_seconds: float | None
-    """With the slots of the live workers, bounded below by the longest chain of jobs."""
+    """Seconds on the slots of the live workers, at least those of the longest chain of jobs."""
     gpu_seconds: float = 0.0
-    """Of all GPUs together; jobs of the queue `cpu` take none."""
+    """Seconds of all GPUs together; jobs of the queue `cpu` take none."""
     bytes: float = 0.0
-    """What the jobs leave in the store."""
+    """Bytes that the results take in the store."""
     flops: float
+    """Floating-point operations."""
     slots: int
+    """Slots that `wall_seconds` counts with."""
     basis: str
-    """What the estimate goes by."""
+    """What the estimate is based on."""
 
 
 class PlanView(Wire):
-    """A plan that was not run: what would be computed, what is done already, what could be detected, what it costs.
-
-    `groups` are in an order in which each comes after what it takes: enough to print the graph.
-    """
+    """A plan: what a spec would compute, what is done already, what could be detected and what it costs."""
 
     name: str
+    """Name of the spec."""
     groups: list[PlanGroup]
+    """Each group comes after the groups whose results it uses."""
     counts: dict[str, PlanCount]
-    """By kind."""
+    """By kind of job."""
     cost: CostView
     detectable_effect: dict[str, Any] | None = None
-    """Of each report: the smallest difference of accuracy that its design would likely show."""
+    """By report job: the smallest difference of accuracy that its design would likely detect."""
     nodes: list[PlanNode]
     edges: list[tuple[str, str]]
     """Pairs (from, to) of node names."""
