@@ -60,6 +60,7 @@ docs/results/README
 docs/operations
 docs/access
 docs/settings
+docs/compatibility
 ```
 
 ```{{toctree}}

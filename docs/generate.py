@@ -4,8 +4,6 @@ import json
 import re
 import textwrap
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -14,7 +12,8 @@ from pydantic_core import PydanticUndefined
 from robxfer_core.jobs.registry import KINDS
 from robxfer_core.settings import Settings
 from robxfer_core.spec.base import Strict
-from robxfer_core.spec.describe import source, unit
+from robxfer_core.spec.describe import parts as models_inside
+from robxfer_core.spec.describe import source, type_name, unit
 from robxfer_core.studies import STUDIES
 
 HERE = Path(__file__).parent
@@ -35,73 +34,60 @@ def settings() -> str:
 
 
 def job_kinds() -> str:
-    """Every kind of job and every study with its parameters, nested models after them."""
-    parts = [
+    """Every kind of job with its parameters and its result, every study, and the models inside them after that."""
+    page = [
         "# Kinds of jobs\n\nAlso at `GET /v1/job-kinds`. A reference is the name of another job of the spec, see"
         " [spec.md](spec.md).\nEvery job also takes `run` (see [Running](#running)) and `matrix`.\n"
         "After a parameter's name stand its type, the unit of a number that has one, and its default. A source is the\n"
         "publication that the meaning or the default is from; where none is named, it is this project's own.\n"
+        "Every job leaves a `result.json`; its fields are listed after the parameters of the kind, with their types and"
+        " units.\n"
     ]
-    nested: dict[str, type[BaseModel]] = {}
+    inside: dict[str, type[BaseModel]] = {}
+    inside_results: dict[str, type[BaseModel]] = {}
     for kind, model in KINDS.items():
-        parts.append(_section(f"`{kind}`", model, nested))
-    parts += [_section(f"Study `{kind}`", model, nested) for kind, (model, _) in STUDIES.items()]
-    done: set[str] = set()
-    while len(done) < len(nested):
-        for name, model in list(nested.items()):
-            if name not in done:
-                done.add(name)
-                parts.append(_section(name, model, nested))
-    return "\n".join(parts)
+        inside |= models_inside(model)
+        page.append(_section(f"`{kind}`", model))
+        for result in model.RESULTS:
+            inside_results |= models_inside(result)
+            page.append(f"{_wrapped(f'**Result.** {result.__doc__}')}\n\n{_result_items(result)}")
+    for kind, (model, _) in STUDIES.items():
+        inside |= models_inside(model)
+        page.append(_section(f"Study `{kind}`", model))
+    page += [_section(name, model) for name, model in inside.items()]
+    page += [
+        f"## {name}\n\n{_wrapped(model.__doc__ or '')}\n\n{_result_items(model)}"
+        for name, model in inside_results.items()
+        if name not in inside
+    ]
+    return "\n".join(page)
 
 
-def _section(title: str, model: type[BaseModel], nested: dict[str, type[BaseModel]]) -> str:
+def _section(title: str, model: type[BaseModel]) -> str:
     items = []
     for name, field in model.model_fields.items():
         if name in ("kind", "run"):
             continue
-        _models(field.annotation, nested)
-        meaning, of = field.description or "", unit(model, name, field)
-        kind = _type(field.annotation) + ("" if of.startswith("none") else f" ({of})" if of else "")
+        meaning = field.description or ""
         publications = source(meaning)
-        items.append(
-            _item(name, [kind, _default(field)], meaning + (f" Source: {publications}." if publications else ""))
-        )
-    if "run" in model.model_fields:
-        _models(model.model_fields["run"].annotation, nested)
+        cited = f"{meaning} Source: {publications}." if publications else meaning
+        items.append(_item(name, [_typed(model, name, field), _default(field)], cited))
     return f"## {title}\n\n{_wrapped(model.__doc__ or '')}\n\n" + "\n".join(items) + "\n"
 
 
-def _models(annotation: Any, nested: dict[str, type[BaseModel]]) -> None:
-    if isinstance(annotation, type) and issubclass(annotation, Strict):
-        nested.setdefault(annotation.__name__, annotation)
-    for argument in get_args(annotation):
-        _models(argument, nested)
+def _result_items(model: type[BaseModel]) -> str:
+    items = []
+    for name, field in model.model_fields.items():
+        facts = [_typed(model, name, field)] + ([] if field.is_required() else ["absent where it does not apply"])
+        items.append(_item(name, facts, field.description or ""))
+    return "\n".join(items) + "\n"
 
 
-def _type(annotation: Any) -> str:
-    arguments = [a for a in get_args(annotation) if a is not NoneType]
-    if isinstance(annotation, type) and issubclass(annotation, Strict):
-        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    if get_origin(annotation) is list:
-        item = _type(arguments[0]).removeprefix("one of ")
-        return f"list of {item.replace('integer', 'integers').replace('number', 'numbers')}"
-    if get_origin(annotation) is not None and all(isinstance(a, str) for a in arguments):
-        return ("one of " if len(arguments) > 1 else "") + ", ".join(f"`{a}`" for a in arguments)
-    if arguments and all(isinstance(a, type) and issubclass(a, Strict) for a in arguments):
-        return " or ".join(_type(a) for a in arguments)
-    if get_origin(annotation) is not None and arguments:
-        return _type(arguments[0])
-    names = {
-        "Ref": "reference",
-        "Gather": "reference to all members",
-        "str": "text",
-        "int": "integer",
-        "float": "number",
-        "bool": "true or false",
-    }
-    name = getattr(annotation, "__name__", str(annotation))
-    return names.get(name, name)
+def _typed(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    """The type of a field, with the unit of a number that has one."""
+    of = unit(model, name, field)
+    kind = type_name(field.annotation, lambda nested: f"[{nested}](#{nested.lower()})")
+    return kind + ("" if of.startswith("none") else f" ({of})" if of else "")
 
 
 def _default(field: FieldInfo) -> str:

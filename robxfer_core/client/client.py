@@ -171,7 +171,7 @@ class Client:
         return self._transport.get("/v1/workers", Page[WorkerView])
 
     def job_kinds(self) -> Page[KindView]:
-        """Gets every kind of job with its parameters."""
+        """Gets every kind of job with its parameters and its result."""
         return self._transport.get("/v1/job-kinds", Page[KindView])
 
     def models(self, **query: Any) -> Page[ArtifactView]:

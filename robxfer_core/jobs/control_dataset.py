@@ -6,6 +6,7 @@ from typing import Literal
 
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.units import Images
 
 from .base import Artifact, Job, Role
 from .results import DatasetName, MeanMax, Result, Split
@@ -21,7 +22,7 @@ class ControlDatasetResult(Result):
     """Which control arm."""
     norm: dict[Split, MeanMax]
     """By split, the norm of what was added, as stored."""
-    unreached: dict[Split, int]
+    unreached: dict[Split, Images]
     """By split, images that could not be moved as far inside [0,1]."""
 
 

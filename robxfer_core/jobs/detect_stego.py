@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.units import Pairs, Share
 
 from .base import Artifact, Job
 from .results import ModelCard, Outcomes, Record, Result, TaskSummary, is_none
@@ -18,9 +19,9 @@ from .shapes import UNKNOWN_IMAGES, UNKNOWN_LENGTH, ShapeContext, Shapes
 class ThresholdChoice(Record):
     """The choice of the threshold on validation pairs."""
 
-    pairs: int
+    pairs: Pairs
     """Validation pairs."""
-    p_e: float
+    p_e: Share
     """P_E on them."""
 
 
@@ -41,15 +42,15 @@ class DetectStegoResult(Result):
     """Scores above it are flagged as stegos."""
     validation: ThresholdChoice
     """How the threshold was chosen."""
-    pairs: int
+    pairs: Pairs
     """Test pairs."""
-    p_fa: float
+    p_fa: Share
     """P_FA: share of covers that are flagged."""
-    p_md: float
+    p_md: Share
     """P_MD: share of stegos that are not flagged."""
-    p_e: float
+    p_e: Share
     """P_E = (P_FA + P_MD) / 2."""
-    p_null: float
+    p_null: Share
     """p of a permutation test of chance."""
     flagged: Outcomes
     """Which images are flagged; cover and stego in turn."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.units import GreyLevels, Pairs, PixelUnits, Share
 
 from .base import Artifact, Job, Role
 from .results import DatasetName, Record, Result, Split
@@ -33,13 +34,13 @@ class Embedding(Strict):
 class ChangeSummary(Record):
     """What the messages changed, over the images of a split."""
 
-    rate: float
+    rate: Share
     """Share of pixels that were changed."""
-    mean: float
+    mean: GreyLevels
     """Mean change, in grey levels."""
-    max: float
+    max: PixelUnits
     """Largest change, in [0,1] pixels."""
-    l2: float
+    l2: PixelUnits
     """Mean l2 norm of the change, in [0,1] pixels."""
 
 
@@ -50,7 +51,7 @@ class EmbedStegoResult(Result):
     """The set."""
     embedding: Embedding
     """How messages were hidden."""
-    pairs: dict[Split, int]
+    pairs: dict[Split, Pairs]
     """Pairs of cover and stego, by split."""
     change: dict[Split, ChangeSummary]
     """What the messages changed, by split."""

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Apgd, Attack, Precision, Seed
+from robxfer_core.spec.units import Images, Share
 
 from .base import DATASETS, Artifact, Job, Role
 from .results import ModelCard, Norm, Outcomes, Record, Result
@@ -23,9 +24,9 @@ AttackName = Literal["pgd", "apgd_ce", "apgd_dlr", "apgd_dlr_t"]
 class AttackOutcome(Record):
     """What one attack left at one level."""
 
-    tried: int
+    tried: Images
     """Images that it attacked: those that the attacks before it left right."""
-    accuracy: float
+    accuracy: Share
     """Accuracy after it, a fraction of all images."""
 
 
@@ -43,11 +44,11 @@ class EvaluateResult(Result):
 
     model: ModelCard
     """The network."""
-    n: int
+    n: Images
     """Test images that it was evaluated on."""
-    clean: float
+    clean: Share
     """Accuracy on the images as they are, a fraction."""
-    robust: dict[str, float]
+    robust: dict[str, Share]
     """Accuracy after all attacks, by eps."""
     attacks: dict[str, dict[str, AttackOutcome]]
     """By eps above 0, what each attack in turn left."""

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from robxfer_core.spec.base import Ref
+from robxfer_core.spec.units import Bytes, Images
 
 from .base import DATASETS, Artifact, Job
 from .results import DatasetName, Result, Split
@@ -28,11 +29,11 @@ class ExportDatasetResult(Result):
     """Whether pixels are exactly those of the set."""
     data: ExportedData
     """The set that was exported."""
-    images: dict[Split, int]
+    images: dict[Split, Images]
     """Images by split."""
     files: int
     """Number of files."""
-    bytes: int
+    bytes: Bytes
     """Size of all files."""
 
 

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from robxfer_core.spec.units import Bytes
+
 from .base import Artifact, Job
 from .import_dataset import Upload
 from .results import Result
@@ -22,7 +24,7 @@ class FetchResult(Result):
     """Where it came from: a URL, or a path under ROBXFER_DATA_ROOT."""
     sha256: str
     """Of its content, in hex."""
-    bytes: int
+    bytes: Bytes
     """Its size."""
 
 

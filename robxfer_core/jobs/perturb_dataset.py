@@ -8,6 +8,7 @@ from pydantic import Field
 
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Attack, Precision, Seed, ThreatModel
+from robxfer_core.spec.units import PixelUnits, Share
 
 from .base import Artifact, Job, Role
 from .results import DatasetName, MeanMax, ModelCard, Result, Split, StoredImages
@@ -31,7 +32,7 @@ class RaiseEps(Strict):
 class StoredPerturbation(StoredImages):
     """How a perturbed set is stored, and whether it still fools."""
 
-    fooling: dict[Split, float]
+    fooling: dict[Split, Share]
     """By split, the fooling rate of the images as stored, a fraction."""
 
 
@@ -42,15 +43,15 @@ class PerturbDatasetResult(Result):
     """The set."""
     generator: ModelCard
     """The network that the images were perturbed on."""
-    generator_accuracy: dict[Split, float]
+    generator_accuracy: dict[Split, Share]
     """By split, the generator's accuracy on the unperturbed images, a fraction."""
     threat: ThreatModel
     """The threat model, with the eps that was reached."""
-    eps: float
+    eps: PixelUnits
     """The eps that was reached, in pixels of the stored image."""
     eps_tried: list[tuple[float, float]]
     """While eps was raised: each eps and its fooling rate."""
-    fooling: dict[Split, float]
+    fooling: dict[Split, Share]
     """By split, the fooling rate of the images before they were stored: among images with another target than their
     own class, how many the generator takes for the target."""
     norm: dict[Split, MeanMax]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Attack, Precision, Seed
+from robxfer_core.spec.units import Classes, Components, Images, Nats, PixelUnits, Share
 
 from .base import DATASETS, Artifact, Job, Role
 from .results import (
@@ -50,11 +51,11 @@ MOST = 50
 class ComponentCount(Record):
     """Which components were measured."""
 
-    of: int
+    of: Components
     """Length of the representation."""
-    measured: int
+    measured: Components
     """Components that were measured."""
-    constant: int
+    constant: Components
     """Of those, the ones that never vary, of which nothing can be said."""
 
 
@@ -97,7 +98,7 @@ FeatureGroupName = Literal["robustly_useful", "useful_not_robust", "not_useful"]
 class UsefulnessLevel(Record):
     """Usefulness under attack at one eps."""
 
-    eps: float
+    eps: PixelUnits
     """Radius of the threat model, in pixel units."""
     gamma: float | None
     """Mean robust usefulness over features."""
@@ -123,7 +124,7 @@ class UsefulnessSet(Record):
 
     data: ProbedSet
     """The set."""
-    n: int
+    n: Images
     """Its measured images."""
     features: int
     """Features: a component and a class each."""
@@ -149,15 +150,15 @@ class UsefulnessResult(ProbeResult):
 
     components: ComponentCount
     """Which components were measured."""
-    classes: int
+    classes: Classes
     """Number of classes."""
     norm: Norm
     """Of the threat models."""
-    eps: list[float]
+    eps: list[PixelUnits]
     """Radii, ascending."""
     split: Split
     """The split that was measured."""
-    n_standardised: int
+    n_standardised: Images
     """Images of D that features were standardised on."""
     sets: list[UsefulnessSet]
     """D first, then each set of `also`."""
@@ -180,7 +181,7 @@ class CkaResult(ProbeResult):
     """Its standard error by a jackknife over minibatches; none of one minibatch."""
     batches: int
     """Minibatches."""
-    n: int
+    n: Images
     """Images in them."""
     data: DatasetName
     """The images."""
@@ -189,11 +190,11 @@ class CkaResult(ProbeResult):
 class LeepResult(ProbeResult):
     """LEEP of a network on a data set."""
 
-    leep: float
+    leep: Nats
     """LEEP, at most 0, in nats."""
-    uninformed: float
+    uninformed: Nats
     """LEEP of a network that says nothing: minus the entropy of the labels."""
-    n: int
+    n: Images
     """Images."""
     data: DatasetName
     """The data set."""
@@ -202,15 +203,15 @@ class LeepResult(ProbeResult):
 class LogmeResult(ProbeResult):
     """LogME of a representation on a data set."""
 
-    logme: float
+    logme: Nats
     """LogME: mean over classes of the largest log evidence per image."""
-    classes: dict[str, float]
+    classes: dict[str, Nats]
     """The same by class."""
     converged: bool
     """Whether every fixed point was reached."""
-    n: int
+    n: Images
     """Images."""
-    length: int
+    length: Components
     """Length of the representation."""
     data: TaskSummary
     """The data set."""
@@ -219,15 +220,15 @@ class LogmeResult(ProbeResult):
 class KnnResult(ProbeResult):
     """Accuracy of nearest neighbours."""
 
-    accuracy: dict[str, float]
+    accuracy: dict[str, Share]
     """By k, a fraction."""
-    interval: dict[str, list[float]]
+    interval: dict[str, list[Share]]
     """By k, a 95 % Wilson interval: lower and upper end."""
     metric: Literal["cosine", "euclidean"]
     """How near two representations are."""
-    n_train: int
+    n_train: Images
     """Images that vote."""
-    n_test: int
+    n_test: Images
     """Images that are classified."""
     data: TaskSummary
     """The data set."""

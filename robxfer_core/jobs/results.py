@@ -8,6 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Arch, Seed, ThreatModel
+from robxfer_core.spec.units import (
+    Bytes,
+    Classes,
+    Components,
+    Epochs,
+    Images,
+    Pixels,
+    PixelUnits,
+    PixelValue,
+    Share,
+    ShareDifference,
+)
 
 Norm = Literal["l2", "linf"]
 Split = Literal["train", "test"]
@@ -53,11 +65,11 @@ class Accuracy(Strict):
 
     dataset: str = Field(max_length=200)
     """The data set, and which of its images."""
-    n: int = Field(ge=1)
+    n: Images = Field(ge=1)
     """Number of images."""
-    clean: float = Field(ge=0, le=1)
+    clean: Share = Field(ge=0, le=1)
     """Accuracy on the images as they are, a fraction."""
-    robust: float | None = Field(default=None, ge=0, le=1)
+    robust: Share | None = Field(default=None, ge=0, le=1)
     """Accuracy under PGD in the card's threat model; none where its eps is 0."""
     attack: str = Field(default="", max_length=200)
     """How the robust accuracy was measured."""
@@ -68,23 +80,23 @@ class ModelCard(Strict):
 
     arch: Arch
     """The architecture."""
-    classes: int = Field(ge=2, le=100_000)
+    classes: Classes = Field(ge=2, le=100_000)
     """Number of classes."""
     channels: int = Field(ge=1, le=3)
     """Channels of its images."""
-    input_size: int = Field(ge=4, le=1024)
+    input_size: Pixels = Field(ge=4, le=1024)
     """Side of the square image that the body computes on, in pixels."""
-    mean: list[float] = Field(min_length=1, max_length=3)
+    mean: list[PixelValue] = Field(min_length=1, max_length=3)
     """Mean of the normalisation, per channel, in [0,1] pixels."""
-    std: list[float] = Field(min_length=1, max_length=3)
+    std: list[PixelValue] = Field(min_length=1, max_length=3)
     """Standard deviation of the normalisation, per channel, in [0,1] pixels."""
-    representation: int
+    representation: Components
     """Length of the representation."""
     threat: ThreatModel
     """The threat model that it was trained against; eps 0: standard training."""
     seed: Seed
     """The seed of its training."""
-    epochs: int | None = Field(ge=0)
+    epochs: Epochs | None = Field(ge=0)
     """Epochs of its training. 0: the network is at its random start; none: others trained it."""
     name: str = Field(max_length=100)
     """`arch.tag`, for instance `resnet18.l2_eps3`."""
@@ -116,11 +128,11 @@ class DatasetName(Record):
 class TaskSummary(DatasetName):
     """A data set that something was measured on."""
 
-    n_train: int
+    n_train: Images
     """Training images."""
-    n_test: int
+    n_test: Images
     """Test images."""
-    classes: int
+    classes: Classes
     """Number of classes."""
 
 
@@ -129,16 +141,16 @@ class StoredImages(Record):
 
     dtype: Literal["float16", "uint8"]
     """Type of a pixel."""
-    bytes: int
+    bytes: Bytes
     """Size of all images."""
 
 
 class MeanMax(Record):
     """Mean and largest of a quantity over images."""
 
-    mean: float
+    mean: PixelUnits
     """Mean."""
-    max: float
+    max: PixelUnits
     """Largest."""
 
 
@@ -198,28 +210,28 @@ class VerdictRow(Record):
     """helps, hinders, mixed, no_difference, not_shown or unusable."""
     reason: str
     """Why."""
-    level: float
+    level: PixelUnits
     """The level of the difference that is shown."""
-    difference: float
+    difference: ShareDifference
     """Accuracy at that level less accuracy at eps 0."""
-    low: float | None
+    low: ShareDifference | None
     """Lower end of its interval; none where one seed gives no interval."""
-    high: float | None
+    high: ShareDifference | None
     """Upper end of its interval."""
-    detectable: float | None
+    detectable: ShareDifference | None
     """The smallest difference that the design would likely have shown."""
 
 
 class DatasetSummary(DatasetName):
     """A data set that was read or uploaded."""
 
-    classes: int
+    classes: Classes
     """Number of classes."""
     shape: tuple[int, int, int]
     """[C, H, W] of an image."""
-    n_train: int
+    n_train: Images
     """Training images."""
-    n_test: int
+    n_test: Images
     """Test images."""
 
 

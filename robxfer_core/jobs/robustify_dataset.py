@@ -8,6 +8,7 @@ from pydantic import Field
 
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Precision, Seed
+from robxfer_core.spec.units import Flops, Images, Share
 
 from .base import Artifact, Job, Role
 from .results import DatasetName, ModelCard, Record, Result, StoredImages
@@ -17,20 +18,20 @@ from .shapes import UNKNOWN_IMAGES, ShapeContext, Shapes
 class RobustifiedData(DatasetName):
     """A robust or non-robust set."""
 
-    n_train: int
+    n_train: Images
     """Training images."""
-    n_test: int
+    n_test: Images
     """Test images."""
 
 
 class GeneratorAccuracy(Record):
     """Accuracy of the generator, fractions."""
 
-    train: float
+    train: Share
     """On the training split of the original set."""
-    test: float
+    test: Share
     """On the test split of the original set."""
-    made: float
+    made: Share
     """On the images that were made, with the labels of their originals."""
 
 
@@ -39,7 +40,7 @@ class SeedData(Record):
 
     name: str
     """The set."""
-    n: int
+    n: Images
     """Its training images."""
     same: bool
     """Whether it is the original set itself."""
@@ -76,7 +77,7 @@ class MatchingCost(Record):
 
     gradient_steps: int
     """Steps times images."""
-    flops: float
+    flops: Flops
     """Floating-point operations of those steps."""
 
 
@@ -93,7 +94,7 @@ class RobustifyDatasetResult(Result):
     """Where the seed images came from."""
     relative_distance: RelativeDistance
     """How near the representations came."""
-    agreement: float
+    agreement: Share
     """Fraction of the made images that the generator gives the class of their originals."""
     cost: MatchingCost
     """What it cost."""

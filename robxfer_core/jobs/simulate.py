@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from robxfer_core.spec.base import Strict
 from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.units import Components, InputDeviations, NoiseDeviations, Samples, Share
 
 from .base import Artifact, Job
 from .results import Interval, Record, Result
@@ -191,7 +192,7 @@ class Multiclass(Strict):
 class LinearPoint(Record):
     """A point of a linear simulation at one eps; means over repeats."""
 
-    rank: int
+    rank: Components
     """r, of the representation."""
     tasks: int
     """Source tasks."""
@@ -199,11 +200,11 @@ class LinearPoint(Record):
     """Signal-to-noise ratio of the source tasks."""
     diversity: float
     """Diversity of the source tasks."""
-    n1: int
+    n1: Samples
     """Samples of a source task."""
-    n2: int
+    n2: Samples
     """Samples of the target task."""
-    eps: float
+    eps: NoiseDeviations
     """Radius of the source tasks' threat model, in standard deviations of the noise."""
     excess: Interval
     """Excess risk."""
@@ -221,7 +222,7 @@ class LinearPoint(Record):
     """Source tasks whose classifier is not 0."""
     surviving_expected: float | None
     """The same in closed form, where there is one."""
-    short: float
+    short: Share
     """Share of repeats in which fewer tasks than the rank survive."""
     oracle: float
     """Excess risk with the true representation."""
@@ -230,11 +231,11 @@ class LinearPoint(Record):
 class MulticlassPoint(Record):
     """A point of a multi-class simulation; means over repeats."""
 
-    eps: float
+    eps: InputDeviations
     """Radius of the source task's threat model, in standard deviations of an input."""
-    n1: int
+    n1: Samples
     """Samples of the source task."""
-    n2: int
+    n2: Samples
     """Samples of the target task."""
     excess: Interval
     """Excess risk."""
@@ -244,14 +245,14 @@ class MulticlassPoint(Record):
     """The part that is due to the head."""
     head_asymptotic: float | None
     """That part to leading order in 1 / n2; none where the model is misspecified."""
-    converged: float
+    converged: Share
     """Share of repeats whose source fit converged."""
 
 
 class Slope(Record):
     """A log-log slope of excess risk over a number of samples, beside the slopes of published bounds."""
 
-    eps: float
+    eps: InputDeviations
     """Radius of the source task's threat model."""
     over: Literal["n1", "n2"]
     """Over which number of samples."""
@@ -276,7 +277,7 @@ class SimulateResult(Result):
     """The model that was simulated."""
     repeats: int
     """Independent draws."""
-    confidence: float
+    confidence: Share
     """Of the intervals."""
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from robxfer_core.spec.archs import CHANNELS, LAYOUTS, forward_flops, representation
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Arch, Attack, Augment, Fraction, Precision, Seed, Sgd, ThreatModel
+from robxfer_core.spec.units import Epochs, Share
 
 from .base import DATASETS, Artifact, Job, Role
 from .results import ModelCard, Record, Result, is_none
@@ -89,31 +90,31 @@ class Training(Strict):
 class HoldoutCurves(Record):
     """Accuracies on the held-out images after each of the last epochs; empty where none are held out."""
 
-    clean: list[float]
+    clean: list[Share]
     """Accuracy on the images as they are, fractions."""
-    robust: list[float]
+    robust: list[Share]
     """Accuracy under PGD; empty where eps is 0."""
 
 
 class SingleStepProbe(Record):
     """Accuracies of the last epochs by which catastrophic overfitting to single steps shows."""
 
-    fgsm: list[float]
+    fgsm: list[Share]
     """Under one step (FGSM), fractions."""
-    pgd: list[float]
+    pgd: list[Share]
     """Under PGD, fractions."""
 
 
 class Overfitting(Record):
     """Where a network was first seen to resist single steps and nothing else."""
 
-    epoch: int
+    epoch: Epochs
     """The epoch after which."""
-    fgsm: float
+    fgsm: Share
     """Accuracy on the probe batch under single steps, as in training, after that epoch; a fraction."""
-    pgd: float
+    pgd: Share
     """The same under PGD."""
-    best_pgd: float
+    best_pgd: Share
     """The largest accuracy under PGD before."""
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from robxfer_core.spec.archs import LAYOUTS
 from robxfer_core.spec.base import Ref, Strict
 from robxfer_core.spec.fields import Attack, Precision, Schedule, Seed
+from robxfer_core.spec.units import Images, LearningRate, Share, WeightDecay
 
 from .base import DATASETS, Artifact, Job, Role
 from .results import ModelCard, Norm, Outcomes, Record, Result, TaskSummary, is_none
@@ -97,34 +98,34 @@ BY_BACKBONE = tuple(name for settings in PRESETS.values() for name in settings)
 class Curve(Record):
     """A learning curve: one head, trained on n images. Accuracies are fractions."""
 
-    n: int
+    n: Images
     """Training images."""
     standardised: bool
     """Whether features were divided by their standard deviations on the training split."""
     train_loss: list[float]
     """Mean training loss of each epoch."""
-    test: list[float]
+    test: list[Share]
     """Accuracy on the test split after each epoch."""
-    mean_per_class: float | None
+    mean_per_class: Share | None
     """Mean over classes of the accuracy after the last epoch; none in results of older versions."""
     correct_first: Outcomes
     """Which test images are classified right after the first epoch."""
     correct_last: Outcomes
     """The same after the last epoch."""
-    clean_first: float | None = Field(default=None, exclude_if=is_none)
+    clean_first: Share | None = Field(default=None, exclude_if=is_none)
     """Of a constructed set: accuracy after the first epoch on the images it was made from, with their own labels."""
-    clean_last: float | None = Field(default=None, exclude_if=is_none)
+    clean_last: Share | None = Field(default=None, exclude_if=is_none)
     """The same after the last epoch."""
 
 
 class Asymptote(Record):
     """A head solved to its end by a second-order method, its penalty chosen on the validation part."""
 
-    test: float
+    test: Share
     """Accuracy on the test split, a fraction."""
     l2: float
     """The chosen penalty."""
-    validation: float
+    validation: Share
     """Accuracy on the validation part, a fraction."""
     converged: bool
     """Whether the solver reached its tolerance."""
@@ -133,16 +134,16 @@ class Asymptote(Record):
 class Rates(Record):
     """A learning rate and a weight decay."""
 
-    lr: float
+    lr: LearningRate
     """Learning rate."""
-    weight_decay: float
+    weight_decay: WeightDecay
     """Weight decay."""
 
 
 class Candidate(Rates):
     """A pair that was tried."""
 
-    validation: float
+    validation: Share
     """Accuracy on the validation part, a fraction."""
 
 
@@ -151,11 +152,11 @@ class TunedHead(Record):
 
     best: Rates
     """The chosen pair."""
-    validation: float
+    validation: Share
     """Accuracy of the chosen pair on the validation part."""
-    test: float
+    test: Share
     """Accuracy on the test split, after training on the whole training split."""
-    mean_per_class: float | None
+    mean_per_class: Share | None
     """Mean over classes of that accuracy; none in results of older versions."""
     correct: Outcomes
     """Which test images are classified right."""
@@ -168,9 +169,9 @@ class RobustAccuracy(Record):
 
     norm: Norm
     """Of the threat models."""
-    n: int
+    n: Images
     """Test images that were attacked."""
-    accuracy: dict[str, float]
+    accuracy: dict[str, Share]
     """By eps, a fraction."""
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.errors import show
 from robxfer_core.spec.fields import Seed
+from robxfer_core.spec.units import GradientSteps, Images, PixelUnits, Share
 
 from .base import DATASETS, Artifact, Job, Role
 from .results import DatasetName, ModelCard, Record, Result
@@ -35,7 +36,7 @@ IMAGES = 8
 class TestImages(DatasetName):
     """The test split that was used."""
 
-    n_test: int
+    n_test: Images
     """Its images."""
 
 
@@ -54,11 +55,11 @@ class ComponentPicture(Record):
     """Spectral slope of the picture: the steeper, the smoother."""
     alive: bool
     """Whether some real images activate it more than others."""
-    auroc: float | None
+    auroc: Share | None
     """How much nearer the picture is to the top-9 images than to the others, for the independent network; .5: not."""
-    auroc_start: float | None
+    auroc_start: Share | None
     """The same of the seed image."""
-    auroc_top: float | None
+    auroc_top: Share | None
     """The same of the top-9 images among themselves."""
 
 
@@ -73,9 +74,9 @@ class ComponentResult(Result):
     """The independent network."""
     data: TestImages
     """Where the real images are from."""
-    steps: int
+    steps: GradientSteps
     """Gradient steps."""
-    step_size: float
+    step_size: PixelUnits
     """l2 length of a step, in pixel units."""
     components: list[ComponentPicture]
     """One entry for each picture."""
@@ -98,9 +99,9 @@ class Inversion(Record):
     """Relative distance of representations at the start."""
     relative_end: float
     """The same at the end."""
-    pixels_start: float
+    pixels_start: PixelUnits
     """l2 distance of pixels at the start."""
-    pixels_end: float
+    pixels_end: PixelUnits
     """The same at the end."""
 
 
@@ -111,9 +112,9 @@ class InversionMeans(Record):
     """Relative distance of representations at the start."""
     relative_end: float
     """The same at the end."""
-    pixels_start: float
+    pixels_start: PixelUnits
     """l2 distance of pixels at the start."""
-    pixels_end: float
+    pixels_end: PixelUnits
     """The same at the end."""
 
 
@@ -128,9 +129,9 @@ class InversionResult(Result):
     """Where the targets are from."""
     start: Literal["noise", "image"]
     """What images started from."""
-    steps: int
+    steps: GradientSteps
     """Gradient steps."""
-    step_size: float
+    step_size: PixelUnits
     """l2 length of a step, in pixel units."""
     images: list[Inversion]
     """One entry for each inversion."""

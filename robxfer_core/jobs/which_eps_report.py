@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from robxfer_core.spec.base import Refs, Strict
+from robxfer_core.spec.units import Flops
 
 from .base import Artifact, Design, Job, Role, SeedsByLevel
 from .results import Record, TableReportResult
@@ -32,7 +33,7 @@ class CostRow(Record):
     """The part."""
     jobs: int
     """Its jobs."""
-    flops: float | None
+    flops: Flops | None
     """Its floating-point operations; none where others trained the family."""
 
 

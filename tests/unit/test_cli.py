@@ -12,6 +12,7 @@ from rich.console import Console
 
 from robxfer_cli import stack, tables
 from robxfer_cli.connection import connect
+from robxfer_cli.job_kinds import print_kind
 from robxfer_cli.main import app, main
 from robxfer_cli.options import ServiceOptions
 from robxfer_cli.progress import ProgressDisplay
@@ -19,7 +20,8 @@ from robxfer_core import __version__
 from robxfer_core.client import Unreachable
 from robxfer_core.spec.states import AttemptOutcome, JobState
 from robxfer_core.spec.wire.experiments import ExperimentView
-from robxfer_core.spec.wire.jobs import EventView, JobView
+from robxfer_core.spec.wire.jobs import EventView, JobView, KindView, ParameterView, ResultFieldView, ResultView
+from robxfer_core.spec.wire.queries import ExperimentQuery, ImportModelQuery
 
 NAME = "gap.source[eps=0.5,seed=1]"
 
@@ -168,3 +170,34 @@ def test_failures_say_why_and_how_many_more() -> None:
     out = io.StringIO()
     tables.print_failures({NAME: job}, 3, Console(file=out, markup=False, width=40))
     assert f"{NAME}: failed: the process ended\n  last [b] line\nand 2 more that failed\n" in out.getvalue()
+
+
+def test_a_kind_is_printed_with_the_units_of_its_parameters_and_its_result() -> None:
+    parameter = ParameterView(name="eps", type="number", unit="pixels", meaning="Radius [l2].", required=True)
+    field = ResultFieldView(name="clean", type="number", unit="fraction", meaning="Accuracy.")
+    view = KindView(
+        kind="evaluate", meaning="Measures.", recipe=1, artifact="result", takes={}, parameters=[parameter],
+        json_schema={}, results=[ResultView(name="EvaluateResult", fields=[field], json_schema={})],
+    )  # fmt: skip
+    out = io.StringIO()
+    print_kind(view, Console(file=out, width=100))
+    for cells in (("eps", "number", "pixels", "Radius [l2]."), ("clean", "number", "fraction", "Accuracy.")):
+        assert any(all(cell in line for cell in cells) for line in out.getvalue().splitlines()), out.getvalue()
+
+
+def test_values_that_a_model_refuses_are_named_by_their_option(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert exits(monkeypatch, "list", "--limit", "0") == 2
+    assert "--limit" in capsys.readouterr().err
+    assert exits(monkeypatch, "import-model", "x.pt", "--arch", "cnn", "--mean", "a,b") == 2
+    assert "--mean" in capsys.readouterr().err
+
+
+def test_every_field_of_a_model_is_an_option_with_its_description_and_default() -> None:
+    commands = vars(typer.main.get_command(app))["commands"]
+    for name, model in (("list", ExperimentQuery), ("import-model", ImportModelQuery)):
+        options = {option.name: option for option in commands[name].params}
+        for field, info in model.model_fields.items():
+            assert options[field].help == info.description
+            assert options[field].required == info.is_required()
+            assert info.is_required() or options[field].default == info.default
+        assert {"server", "token", "data_dir", "as_json"} <= options.keys()

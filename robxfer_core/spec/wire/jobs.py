@@ -152,12 +152,38 @@ class ParameterView(Wire):
 
     name: str
     meaning: str = ""
+    type: str = ""
+    """In words: `number`, `list of integers`, the name of a model in `parts`."""
     unit: str = ""
     """Unit of a number; empty for other types."""
     required: bool
     default: Any = None
     source: str = ""
     """Publications that the meaning or the default is from; empty where it is this project's own."""
+
+
+class ResultFieldView(Wire):
+    """A field of a result."""
+
+    name: str
+    meaning: str = ""
+    type: str = ""
+    """In words: `number`, `list of integers`, the name of a model in `result_parts`."""
+    unit: str = ""
+    """Unit of a number; empty for other types."""
+    optional: bool = False
+    """Whether it may be absent or null."""
+
+
+class ResultView(Wire):
+    """What a job writes to its result.json."""
+
+    name: str
+    """Name of the model."""
+    meaning: str = ""
+    fields: list[ResultFieldView]
+    json_schema: dict[str, Any]
+    """JSON Schema of result.json."""
 
 
 class KindView(Wire):
@@ -177,3 +203,7 @@ class KindView(Wire):
     """Parameters of the models inside the parameters, by the model's name."""
     json_schema: dict[str, Any]
     """JSON Schema of the parameters."""
+    results: list[ResultView] = []
+    """The result; several where the kind's modes leave different ones."""
+    result_parts: dict[str, list[ResultFieldView]] = {}
+    """Fields of the models inside the results, by the model's name."""

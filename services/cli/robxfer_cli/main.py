@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from robxfer_core import __version__
 from robxfer_core.client import ApiError, DownloadError, Unreachable
 
-from . import admin, artifacts, deployment, experiments, gc, imports, stack
+from . import admin, artifacts, deployment, experiments, gc, imports, job_kinds, stack
 from .connection import NoStackRuns
 from .output import UNREACHABLE, WRONG, errors, fail
 
@@ -42,7 +42,7 @@ def options(
     """The options of `robxfer` itself."""
 
 
-for commands in (experiments, artifacts, imports, gc, deployment, admin):
+for commands in (experiments, artifacts, imports, job_kinds, gc, deployment, admin):
     app.add_typer(commands.app)
 
 

@@ -43,6 +43,23 @@ def test_lists_say_what_there_is(service: Any, small: Spec) -> None:
     assert kinds["train"].json_schema["properties"]["ema"]
 
 
+def test_kinds_of_jobs_say_what_their_results_hold(service: Any) -> None:
+    with service.client() as client:
+        kinds = {kind.kind: kind for kind in client.job_kinds().items}
+    for kind in kinds.values():
+        assert [result.name for result in kind.results] == [model.__name__ for model in KINDS[kind.kind].RESULTS]
+        models = [*(result.fields for result in kind.results), *kind.result_parts.values()]
+        fields = [field for model in models for field in model]
+        assert all(field.meaning and field.type for field in fields), kind.kind
+        assert all(field.unit for field in fields if "number" in field.type or "integer" in field.type), kind.kind
+    (result,) = kinds["evaluate"].results
+    clean = next(field for field in result.fields if field.name == "clean")
+    assert (clean.type, clean.unit, clean.optional) == ("number", "fraction from 0 to 1", False)
+    assert result.json_schema["properties"]["clean"]["type"] == "number"
+    robust = next(field for field in kinds["train"].result_parts["HoldoutCurves"] if field.name == "robust")
+    assert (robust.type, robust.unit) == ("list of numbers", "fraction from 0 to 1")
+
+
 def test_health_readiness_and_metrics(service: Any, small: Spec) -> None:
     assert httpx2.get(f"{service.url}/healthz").json() == {"ok": True, "missing": {}}
     assert httpx2.get(f"{service.url}/readyz").json() == {"ok": True, "missing": {}}
