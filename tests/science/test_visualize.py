@@ -21,7 +21,7 @@ from robxfer_core.science.data.artifact import Batch, load, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.visualize.common import fake_relu, gaussian_seeds
-from robxfer_core.science.visualize.component import ascend
+from robxfer_core.science.visualize.component import climb_component
 from robxfer_core.science.visualize.inversion import another
 from robxfer_core.science.visualize.measures import auroc, kinship, likeness, meaning, spectral_slope
 
@@ -75,11 +75,11 @@ def test_a_linear_component_is_climbed_along_its_weights() -> None:
     weights = torch.randn(3, 48, generator=torch.Generator().manual_seed(0))
     network = cast(Network, Linear(weights))
     x = torch.full((2, 3, 4, 4), 0.5)
-    moved = ascend(network, x, torch.tensor([2, 0]), 0.2)
+    moved = climb_component(network, x, torch.tensor([2, 0]), 0.2)
     wanted = 0.2 * F.normalize(weights[[2, 0]], dim=1)
     torch.testing.assert_close((moved - x).flatten(1), wanted)
     for _ in range(400):
-        moved = ascend(network, moved, torch.tensor([2, 0]), 1.0)
+        moved = climb_component(network, moved, torch.tensor([2, 0]), 1.0)
     corner = (weights[[2, 0]] > 0).float()  # what maximises a linear form in the box
     assert float((moved.flatten(1) - corner).abs().max()) < 1e-6
 
@@ -92,7 +92,7 @@ def test_a_dead_unit_gets_a_gradient_through_the_fake_relu_alone() -> None:
     dead = cast(Network, Linear(torch.ones(1, 12), bias=-100.0))
     x = torch.full((1, 3, 2, 2), 0.2)
     assert float(dead.represent(x, F.relu)) == 0
-    assert float((ascend(dead, x, torch.tensor([0]), 0.1) - x).norm()) == pytest.approx(0.1, rel=1e-5)
+    assert float((climb_component(dead, x, torch.tensor([0]), 0.1) - x).norm()) == pytest.approx(0.1, rel=1e-5)
 
 
 @pytest.mark.parametrize("arch", ["cnn", "resnet18_cifar", "resnet50"])

@@ -14,6 +14,7 @@ from robxfer_core.science.support.precision import autocast
 from robxfer_core.spec.fields import Attack, Precision, ThreatModel
 
 from .apgd import apgd
+from .ascent import Height, ascend
 from .pgd import evaluating, fgsm
 from .threat import project, steepest
 
@@ -120,18 +121,24 @@ def probe(
 
 def _gradients(network: Network, x: Tensor, y: Tensor, threat: ThreatModel, attack: Attack) -> tuple[Tensor, Tensor]:
     """bool [n]: the gradient is 0 at the image; the loss is larger after some of the attack's steps than before."""
-    size, moved = attack.step(threat.eps), x
-    dead, first = torch.zeros_like(y, dtype=torch.bool), torch.zeros(len(x), device=x.device)
-    for step in range(min(attack.steps, LOSS_STEPS)):
-        with torch.enable_grad():
-            leaf = moved.detach().requires_grad_()
-            loss = F.cross_entropy(network(leaf).float(), y, reduction="none")
-            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        if step == 0:
-            first, dead = loss.detach(), gradient.flatten(1).eq(0).all(1)
-        moved = project(threat, moved + size * steepest(threat.norm, gradient), x)
-    last = F.cross_entropy(network(moved).float(), y, reduction="none")
-    return dead, last > first
+    heights: list[Tensor] = []
+    gradients: list[Tensor] = []
+
+    def keep(_: Tensor, height: Height, gradient: Tensor | None) -> None:
+        heights.append(height.value)
+        if gradient is not None and not gradients:
+            gradients.append(gradient)
+
+    ascend(
+        x,
+        lambda images: Height(F.cross_entropy(network(images).float(), y, reduction="none")),
+        lambda moved: project(threat, moved, x),
+        norm=threat.norm,
+        steps=min(attack.steps, LOSS_STEPS),
+        step_size=attack.step(threat.eps),
+        visit=keep,
+    )
+    return gradients[0].flatten(1).eq(0).all(1), heights[-1] > heights[0]
 
 
 def _warning(code: str, text: str) -> MaskingWarning:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from robxfer_core.science.support.noise import drawn_seeds
 
-from .threat import ThreatModel, draw, project, steepest
+from .ascent import Height, ascend
+from .threat import ThreatModel, draw, project
 
 BOX_TOLERANCE = 1e-6
 """Float error by which inputs may leave [0,1] before it is taken for a mistake of scale."""
@@ -103,28 +104,33 @@ def pgd(
     if seeds is None and (random_start or restarts > 1):
         seeds = drawn_seeds(generator, len(x), x.device)
 
-    def judge(images: Tensor) -> tuple[Tensor, Tensor]:
+    def objective(images: Tensor) -> Height:
         logits = model(images).float()
         loss = F.cross_entropy(logits, y, reduction="none")
         hit = logits.detach().argmax(1) == y
-        return (hit, -loss) if targeted else (~hit, loss)
+        return Height(-loss, hit) if targeted else Height(loss, ~hit)
 
     best = Best.none(x)
+
+    def keep(images: Tensor, height: Height, _: Tensor | None) -> None:
+        nonlocal best
+        assert height.success is not None
+        best = best.or_better(images, height.success, height.value)
+
     with evaluating(model):
         for restart in range(restarts):
-            moved = x
+            start = x
             if seeds is not None and (random_start or restart > 0):
-                moved = project(threat, x + draw(threat, x, seeds, restart), x)
-            for _ in range(steps):
-                with torch.enable_grad():
-                    leaf = moved.detach().requires_grad_()
-                    success, objective = judge(leaf)
-                    # Summed, not averaged: a sample's gradient must not depend on the batch it is in.
-                    (gradient,) = torch.autograd.grad(objective.sum(), leaf)
-                best = best.or_better(moved, success, objective.detach())
-                moved = project(threat, moved + step_size * steepest(threat.norm, gradient), x)
-            with torch.no_grad():
-                best = best.or_better(moved, *judge(moved))
+                start = project(threat, x + draw(threat, x, seeds, restart), x)
+            ascend(
+                start,
+                objective,
+                lambda moved: project(threat, moved, x),
+                norm=threat.norm,
+                steps=steps,
+                step_size=step_size,
+                visit=keep,
+            )
     return best.checked().x
 
 
@@ -145,11 +151,15 @@ def fgsm(
     if len(x) == 0:
         return x
     start = x if seeds is None else project(threat, x + draw(threat, x, seeds), x)
-    with evaluating(model), torch.enable_grad():
-        leaf = start.detach().requires_grad_()
-        loss = F.cross_entropy(model(leaf).float(), y, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, leaf)
-    return project(threat, start + step_size * steepest(threat.norm, gradient), x)
+    with evaluating(model):
+        return ascend(
+            start,
+            lambda images: Height(F.cross_entropy(model(images).float(), y, reduction="sum")),
+            lambda moved: project(threat, moved, x),
+            norm=threat.norm,
+            steps=1,
+            step_size=step_size,
+        )
 
 
 def checked_batch(x: Tensor, y: Tensor) -> Tensor:

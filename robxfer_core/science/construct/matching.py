@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from robxfer_core.science.attacks.ascent import Height, ascend
 from robxfer_core.science.attacks.pgd import checked_images, evaluating
-from robxfer_core.science.attacks.threat import distance, steepest
+from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.models import Network
 
 
@@ -60,18 +61,22 @@ def advance(network: Network, state: Match, target: Tensor, *, steps: int, step_
     """Go on by so many steps. Taken in pieces or at once, the same steps end at the same images, bit for bit."""
     if steps == 0 or len(state.x) == 0:
         return state
+
+    def keep(images: Tensor, height: Height, _: Tensor | None) -> None:
+        nonlocal state
+        state = _nearer(state, images, -height.value)
+
     with evaluating(network):
-        for _ in range(steps):
-            with torch.enable_grad():
-                leaf = state.last.detach().requires_grad_()
-                far = relative_distance(network, leaf, target)
-                # Summed, not averaged: an image's gradient must not depend on the batch it is in.
-                (gradient,) = torch.autograd.grad(far.sum(), leaf)
-            moved = (leaf.detach() - step_size * steepest("l2", gradient)).clamp(0, 1)
-            state = _nearer(state, leaf.detach(), far.detach(), moved)
-        with torch.no_grad():
-            state = _nearer(state, state.last, relative_distance(network, state.last, target), state.last)
-    return _checked(state)
+        last = ascend(
+            state.last,
+            lambda images: Height(-relative_distance(network, images, target)),
+            lambda moved: moved.clamp(0, 1),
+            norm="l2",
+            steps=steps,
+            step_size=step_size,
+            visit=keep,
+        )
+    return _checked(state._replace(last=last))
 
 
 def relative_distance(network: Network, x: Tensor, target: Tensor) -> Tensor:
@@ -80,13 +85,13 @@ def relative_distance(network: Network, x: Tensor, target: Tensor) -> Tensor:
     return distance("l2", network.represent(x).float() - target) / torch.where(length > 0, length, 1.0)
 
 
-def _nearer(state: Match, x: Tensor, far: Tensor, moved: Tensor) -> Match:
+def _nearer(state: Match, x: Tensor, far: Tensor) -> Match:
     better = far < state.end  # of equals the earlier stays
     return Match(
         torch.where(better.view(-1, 1, 1, 1), x, state.x),
         state.start,
         torch.where(better, far, state.end),
-        moved,
+        x,
         state.broken | far.isnan(),
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robxfer_core.science.attacks.ascent import Height, ascend
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.attacks.threat import ThreatModel, draw, project, steepest
+from robxfer_core.science.attacks.threat import ThreatModel, draw, project
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.noise import image_seeds
 from robxfer_core.science.support.precision import autocast
@@ -36,39 +37,39 @@ def reach(
     PGD finds a lower bound of the maximum. What R(x) itself gives counts too. Raises FloatingPointError for NaN.
     """
 
-    def objective(images: Tensor) -> Tensor:
+    def objective(images: Tensor) -> Height:
         with autocast(x.device, precision):
-            found = network.represent(images)
-        return direction * found.float().gather(1, component[:, None])[:, 0]
+            representation = network.represent(images)
+        return Height(direction * representation.float().gather(1, component[:, None])[:, 0])
 
-    best, height = x, torch.full((len(x),), -torch.inf, device=x.device)
+    best, highest = x, torch.full((len(x),), -torch.inf, device=x.device)
     broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     met: list[Tensor] = []
 
-    def keep(moved: Tensor, value: Tensor) -> None:
-        nonlocal best, height, broken
-        better = value > height
-        best = torch.where(better.view(-1, *[1] * (x.dim() - 1)), moved, best)
-        height, broken = torch.where(better, value, height), broken | value.isnan()
+    def keep(images: Tensor, height: Height, _: Tensor | None) -> None:
+        nonlocal best, highest, broken
+        better = height.value > highest
+        best = torch.where(better.view(-1, *[1] * (x.dim() - 1)), images, best)
+        highest, broken = torch.where(better, height.value, highest), broken | height.value.isnan()
 
     with evaluating(network):
         for level, radius in enumerate(eps):
             threat = ThreatModel.model_construct(norm=norm, eps=radius)
             for restart in range(attack.restarts):
-                moved = best
+                start = best
                 if attack.random_start or restart > 0:
                     stream = level * attack.restarts + restart
-                    moved = project(threat, x + draw(threat, x, seeds, stream), x)
-                for _ in range(attack.steps):
-                    with torch.enable_grad():
-                        leaf = moved.detach().requires_grad_()
-                        value = objective(leaf)
-                        (gradient,) = torch.autograd.grad(value.sum(), leaf)
-                    keep(moved, value.detach())
-                    moved = project(threat, moved + attack.step(radius) * steepest(norm, gradient), x)
-                with torch.no_grad():
-                    keep(moved, objective(moved))
-            met.append(height)
+                    start = project(threat, x + draw(threat, x, seeds, stream), x)
+                ascend(
+                    start,
+                    objective,
+                    lambda moved, threat=threat: project(threat, moved, x),
+                    norm=norm,
+                    steps=attack.steps,
+                    step_size=attack.step(radius),
+                    visit=keep,
+                )
+            met.append(highest)
     if broken.any():
         raise FloatingPointError(f"the network gives NaN for {int(broken.sum())} of {len(x)} images of a batch")
     return torch.stack(met)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robxfer_core.jobs.train import Train
+from robxfer_core.science.attacks.ascent import Height, ascend
 from robxfer_core.science.attacks.pgd import evaluating, fgsm, pgd
 from robxfer_core.science.attacks.threat import into_ball, project, steepest
 from robxfer_core.science.models import Network
@@ -133,13 +134,14 @@ def farthest_prediction(
         with torch.no_grad():
             clean = network(x).float()
         drawn = normal(seeds, x[0].numel()).view(x.shape).to(x.dtype)
-        moved = project(threat, x + TRADES_START * drawn, x)
-        for _ in range(steps):
-            with torch.enable_grad():
-                leaf = moved.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(kl_divergence(clean, network(leaf).float(), "sum"), leaf)
-            moved = project(threat, moved + step_size * steepest(threat.norm, gradient), x)
-    return moved
+        return ascend(
+            project(threat, x + TRADES_START * drawn, x),
+            lambda images: Height(kl_divergence(clean, network(images).float(), "sum")),
+            lambda moved: project(threat, moved, x),
+            norm=threat.norm,
+            steps=steps,
+            step_size=step_size,
+        )
 
 
 def kl_divergence(clean: Tensor, moved: Tensor, reduction: str) -> Tensor:

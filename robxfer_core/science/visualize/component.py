@@ -11,8 +11,8 @@ from torch import Tensor
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, ComponentPicture, ComponentResult, TestImages, Visualize
 from robxfer_core.science import models
+from robxfer_core.science.attacks.ascent import Height, ascend
 from robxfer_core.science.attacks.pgd import evaluating
-from robxfer_core.science.attacks.threat import steepest
 from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models import Network
 from robxfer_core.science.support.gallery import Row, grid
@@ -69,7 +69,7 @@ def component(spec: Visualize, inputs: Inputs, run: Run) -> ComponentResult:
         if run.checkpoint_due():
             run.checkpoint(state.save)
 
-    _ascend(spec, network, chosen, step_size, state, run)
+    _climb(spec, network, chosen, step_size, state, run)
     found = state.x
     real = represent(network, test.x, pause)
     values, top_places = real[:, chosen].T.topk(TOP, dim=1)  # [k, TOP]
@@ -127,19 +127,22 @@ def choose(spec: Visualize, length: int) -> Tensor:
     return torch.randperm(length, generator=generator)[: spec.made]
 
 
-def ascend(network: Network, x: Tensor, components: Tensor, step_size: float) -> Tensor:
+def climb_component(network: Network, x: Tensor, components: Tensor, step_size: float) -> Tensor:
     """One l2 step of each image [n, C, H, W] up its component (int64 [n]) of R(x), clamped to [0,1].
 
     The gradient passes the last block's ReLU as if it were not there. The network must be in eval mode.
     """
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        # Summed, not averaged: an image's gradient must not depend on the batch it is in.
-        (gradient,) = torch.autograd.grad(network.represent(leaf, fake_relu).gather(1, components[:, None]).sum(), leaf)
-    return (leaf.detach() + step_size * steepest("l2", gradient)).clamp(0, 1)
+    return ascend(
+        x,
+        lambda images: Height(network.represent(images, fake_relu).gather(1, components[:, None])),
+        lambda moved: moved.clamp(0, 1),
+        norm="l2",
+        steps=1,
+        step_size=step_size,
+    )
 
 
-def _ascend(spec: Visualize, network: Network, chosen: Tensor, step_size: float, state: State, run: Run) -> None:
+def _climb(spec: Visualize, network: Network, chosen: Tensor, step_size: float, state: State, run: Run) -> None:
     """Bring all images of the state to their last step."""
     steps, parts = spec.gradient_steps, torch.arange(len(chosen)).split(PART)
     with evaluating(network):
@@ -150,7 +153,7 @@ def _ascend(spec: Visualize, network: Network, chosen: Tensor, step_size: float,
                 if run.checkpoint_due():
                     state.x[places], state.step = x.cpu(), step
                     run.checkpoint(state.save)
-                x = ascend(network, x, components, step_size)
+                x = climb_component(network, x, components, step_size)
                 run.progress(number * steps + step + 1, len(parts) * steps, "steps")
             if not bool(x.isfinite().all()):
                 raise FloatingPointError(f"the network gives NaN for some of the components {components.tolist()}")
