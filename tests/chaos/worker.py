@@ -17,7 +17,7 @@ from robxfer_core.ledger.attempts import Fence
 from robxfer_core.ledger.tables import jobs
 from robxfer_core.settings import Settings
 from robxfer_core.spec.records import Manifest
-from robxfer_worker.worker import main
+from robxfer_worker.main import main
 
 HOLDS = "CHAOS_HOLDS"
 """The folder in which `ask_to_hold` leaves its wish."""

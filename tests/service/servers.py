@@ -19,7 +19,7 @@ from robxfer_core.settings import Settings
 from .killable import children_of, seaweedfs
 
 ROOT = Path(__file__).parents[2]
-MODULE = "robxfer_worker.worker"
+MODULE = "robxfer_worker.main"
 PATIENCE_S = 240.0
 """How long a test waits for what has to come. A busy machine may take long; only what is broken takes longer."""
 

@@ -17,7 +17,8 @@ import json, os, signal, socket, sys, time
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from robxfer_worker import child, ranks
+from robxfer_worker import child
+from robxfer_worker.torchrun import launcher as ranks
 from tests.service.servers import alive
 
 def attempt(job, run):

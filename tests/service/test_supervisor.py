@@ -20,9 +20,9 @@ from robxfer_core.storage import Unavailable
 from robxfer_core.storage.folder import FolderStore
 from robxfer_core.storage.store import StopCheck, never_stop
 from robxfer_worker.cache import Cache
+from robxfer_worker.context import House, Slot
 from robxfer_worker.forkserver import ForkServer
-from robxfer_worker.house import House, Slot
-from robxfer_worker.notice import Drain
+from robxfer_worker.shutdown import Drain
 from robxfer_worker.supervisor import supervise
 
 from .servers import PATIENCE_S, until

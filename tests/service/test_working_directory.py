@@ -114,7 +114,7 @@ def test_services_of_their_own_and_what_an_operator_runs(place: Path):
 
 def test_modules_that_stand_for_a_command(place: Path):
     """By -P, as the stack starts them."""
-    command = [sys.executable, "-P", "-m", "robxfer_worker.worker"]
+    command = [sys.executable, "-P", "-m", "robxfer_worker.main"]
     (place / "robxfer-data").mkdir()
     own = environment()
     subprocess.run([sys.executable, "-P", "-m", "robxfer_cli.main", "migrate"], cwd=place, env=own, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robxfer_worker.cache import Cache
-from robxfer_worker.folders import OwnFolder, empty
+from robxfer_worker.workdir import OwnFolder, empty
 from tests.service.servers import PATIENCE_S
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 from robxfer_core.settings import Settings
+from robxfer_worker import child
 from robxfer_worker.child import failure
-from robxfer_worker.worker import make_slots
+from robxfer_worker.main import make_slots
 
 SETTLE = """
 import json, os, sys
@@ -40,6 +42,11 @@ def test_slots_share_the_gpus_that_the_worker_was_lent(tmp_path, monkeypatch):
     assert slots(tmp_path, slots=1) == [()]
     with pytest.raises(ValueError, match="gpus: got 0; takes none"):
         slots(tmp_path, gpus=[0])
+
+
+def test_the_file_of_a_rank_runs_as_a_script():
+    """As torchrun runs it: as no part of a package, so that relative imports would fail."""
+    assert callable(runpy.run_path(str(Path(child.__file__).with_name("torchrun") / "rank.py"))["main"])
 
 
 @pytest.mark.parametrize(("gpus", "visible"), [(["1"], "1"), (["2", "GPU-8f1e"], "2,GPU-8f1e"), ([], "")])

@@ -38,13 +38,13 @@ def worker(
 ) -> None:
     """Run a worker by the settings of the environment (ROBXFER_*)."""
     from robxfer_core.settings import Settings
-    from robxfer_worker.folders import marked
+    from robxfer_worker.workdir import marked
 
     settings = Settings()
     if check:  # asked often: it does not import what a worker needs
         assert settings.work_dir is not None
         raise typer.Exit(0 if marked(settings.work_dir) else FAILED)
-    from robxfer_worker.worker import main as run_worker
+    from robxfer_worker.main import main as run_worker
 
     raise typer.Exit(run_worker(settings))
 

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from robxfer_core.settings import Settings
-from robxfer_worker.worker import main
+from robxfer_worker.main import main
 
 
 def _end_with_stdin() -> None:

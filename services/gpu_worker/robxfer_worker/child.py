@@ -26,7 +26,7 @@ from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, Preempted, Run
 from robxfer_core.science.training.distributed import Team
 
-from .ranks import lead
+from .torchrun.launcher import lead
 
 PROGRESS_S = 0.2  # seconds between reports of progress
 TRACE_LINES = 30

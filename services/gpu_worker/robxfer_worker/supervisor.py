@@ -21,12 +21,12 @@ from robxfer_core.spec.records import Checkpoint, Manifest
 from robxfer_core.spec.states import AttemptOutcome
 from robxfer_core.storage import ArtifactInfo, Corrupt, Unavailable, fetch_files, publish_folder
 
-from .ending import Ending, judge, memory_kills, told
+from .context import House, Slot
 from .forkserver import Child
-from .house import House, Slot
 from .lease import Lease, Lost
-from .notice import Notice
-from .talk import Talk
+from .outcome import Ending, judge, memory_kills, told
+from .relay import Talk
+from .shutdown import Notice
 
 RETRY_S = 0.5  # between tries while the database or the store is out of reach
 T = TypeVar("T")

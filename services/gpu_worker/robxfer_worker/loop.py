@@ -10,7 +10,7 @@ from robxfer_core import messaging
 from robxfer_core.ledger import queue
 from robxfer_core.ledger.engine import AWAY
 
-from .house import House, Slot
+from .context import House, Slot
 from .supervisor import supervise
 
 

@@ -10,7 +10,7 @@ from robxfer_core.storage import Store
 
 from .cache import Cache
 from .forkserver import ForkServer
-from .notice import Drain
+from .shutdown import Drain
 
 
 @dataclass(frozen=True)

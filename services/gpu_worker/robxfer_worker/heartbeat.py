@@ -13,8 +13,8 @@ from robxfer_core.ledger import queue, workers
 from robxfer_core.settings import Settings
 from robxfer_core.spec import datasets
 
-from .app import Slots
-from .house import House
+from .context import House
+from .loop import Slots
 
 SCAN_S = 60.0  # seconds between looks for new data sets
 

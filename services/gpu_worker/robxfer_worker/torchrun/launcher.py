@@ -19,10 +19,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .ending import memory_kills, signal_name
+from robxfer_worker.outcome import memory_kills, signal_name
 
 if TYPE_CHECKING:
-    from .child import ChildRun
+    from robxfer_worker.child import ChildRun
 
 DOOR = "ranks.sock"
 LISTEN_S = 0.2  # seconds between looks at whether the job has to stop

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 
 # In full, for torchrun runs this file as a script, which belongs to no package.
-from .child import ChildRun, attempt, failure
-from .ranks import DOOR, TERMINATED, die_with
+from robxfer_worker.child import ChildRun, attempt, failure
+from robxfer_worker.torchrun.launcher import DOOR, TERMINATED, die_with
 
 TIMEOUT = timedelta(minutes=30)
 """For one exchange between ranks. That one has died is noticed sooner, by torchrun and by those who talk to it."""

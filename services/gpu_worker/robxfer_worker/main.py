@@ -1,4 +1,4 @@
-"""The worker's process: `python -P -m robxfer_worker.worker`, told everything by ROBXFER_* (see settings.py)."""
+"""The worker's process: `python -P -m robxfer_worker.main`, told everything by ROBXFER_* (see settings.py)."""
 
 import os
 import socket
@@ -20,14 +20,14 @@ from robxfer_core.logs import log_to
 from robxfer_core.settings import Settings
 from robxfer_core.storage import open_store
 
-from .app import Slots, make_worker_app, work
 from .cache import Cache
-from .folders import OwnFolder, empty
+from .context import House, Slot
 from .forkserver import ForkServer
-from .house import House, Slot
-from .notice import Drain
-from .private import keep_private
-from .rounds import Rounds
+from .hardening import keep_private
+from .heartbeat import Rounds
+from .loop import Slots, make_worker_app, work
+from .shutdown import Drain
+from .workdir import OwnFolder, empty
 
 
 def main(settings: Settings, ready: Callable[[], None] | None = None) -> int:
