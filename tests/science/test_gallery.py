@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from robxfer_core.science.support.gallery import GAP, Row, grid, magnified, picture, write_examples
+from robxfer_core.reports.pictures import GAP, Row, grid, picture
+from robxfer_core.science.support.gallery import magnified, write_examples
 
 
 def test_a_small_difference_is_magnified_to_what_can_be_seen_and_no_farther() -> None:
@@ -29,7 +30,7 @@ def test_a_small_difference_is_magnified_to_what_can_be_seen_and_no_farther() ->
 def test_pictures_keep_their_pixels(shape: tuple[int, int, int]) -> None:
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     side = 2 * shape[1]
-    drawn = np.asarray(picture(image, side)).astype(int)
+    drawn = np.asarray(picture(image.numpy(), side)).astype(int)
     assert drawn.shape == (side, side, 3)
     wanted = (image * 255).round().int().expand(3, -1, -1).permute(1, 2, 0).numpy()
     assert np.array_equal(drawn[::2, ::2], wanted)
@@ -53,7 +54,7 @@ def test_examples_show_both_images_and_both_labels(tmp_path: Path) -> None:
 
 
 def test_rows_of_unequal_length_and_titles_of_any_length_are_drawn_whole() -> None:
-    images = torch.zeros(3, 3, 16, 16)
+    images = np.zeros((3, 3, 16, 16), np.float32)
     rows = [Row("a title\nof three\nlines", images), Row("a longer title than the others", images[:1], ["caption"])]
     shown = np.asarray(Image.open(io.BytesIO(grid(rows, ["left", "middle", "right"]))))
     assert bool((shown[:, 0] == 255).all())

@@ -5,15 +5,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from robxfer_core.reports.pictures import picture, to_unit
 from robxfer_core.reports.plotting import STYLE, WIDTH, palette
-from robxfer_core.science.support.gallery import picture
-from robxfer_core.science.support.pixels import to_unit
 
 from .collect import Family
 
@@ -96,11 +94,11 @@ def _cells(family: Family, eps: Sequence[float]) -> list[tuple[int, list[tuple[n
 def _cell(found: np.ndarray, top: np.ndarray) -> np.ndarray:
     """The picture, and beside it the 9 real images as a square of the same size: uint8 [s, 2 s + GAP, 3]."""
     side = 3 * (32 + GAP) if found.shape[-1] <= 64 else 3 * (64 + GAP)
-    large = np.asarray(picture(torch.from_numpy(found).float(), side))
+    large = np.asarray(picture(to_unit(found), side))
     cell = np.full((side, 2 * side + GAP, 3), 255, np.uint8)
     cell[:, :side] = large
     small = side // 3 - GAP
-    for number, image in enumerate(to_unit(torch.from_numpy(top))):
+    for number, image in enumerate(to_unit(top)):
         y, x = (at * (small + GAP) + GAP // 2 for at in divmod(number, 3))
         cell[y : y + small, side + GAP + x : side + GAP + x + small] = np.asarray(picture(image, small))
     return cell

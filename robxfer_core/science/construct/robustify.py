@@ -22,13 +22,14 @@ from robxfer_core.jobs.robustify_dataset import (
     SeedData,
 )
 from robxfer_core.jobs.run import Inputs, Run
+from robxfer_core.reports.pictures import grid
 from robxfer_core.science import models
 from robxfer_core.science.attacks.evaluate import correct, share
 from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import Batch, Images, load, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.support import noise
-from robxfer_core.science.support.gallery import EXAMPLES, SHOWN, Row, grid, magnified
+from robxfer_core.science.support.gallery import EXAMPLES, SHOWN, magnified, picture_row
 from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.precision import autocast, same_kernels
 from robxfer_core.science.support.seeds import derive
@@ -219,10 +220,10 @@ def _examples(train: Images, seeds: SeedImages, part: Part) -> bytes:
     labels = [train.classes[int(label)] for label in train.y[shown]]
     return grid(
         [
-            Row("original", to_unit(before), labels),
-            Row("seed image", start, [seeds.images.classes[int(label)] for label in seeds.images.y[begun]]),
-            Row("made", to_unit(after), labels),
-            Row(f"difference to\nthe seed image\ntimes {factor}", difference),
+            picture_row("original", to_unit(before), labels),
+            picture_row("seed image", start, [seeds.images.classes[int(label)] for label in seeds.images.y[begun]]),
+            picture_row("made", to_unit(after), labels),
+            picture_row(f"difference to\nthe seed image\ntimes {factor}", difference),
         ]
     )
 

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.visualize import FEWEST, SMALLEST, TOP, ComponentPicture, ComponentResult, TestImages, Visualize
+from robxfer_core.reports.pictures import grid
 from robxfer_core.science import models
 from robxfer_core.science.attacks.ascent import Height, ascend
 from robxfer_core.science.attacks.pgd import evaluating
 from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models import Network
-from robxfer_core.science.support.gallery import Row, grid
+from robxfer_core.science.support.gallery import picture_row
 from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
 
@@ -168,5 +169,5 @@ def _picture(rows: list[ComponentPicture], begun: Tensor, found: Tensor, test: I
         title = f"component {row.component}\nslope {row.slope:.2f}\nAUROC {auroc}"
         images = torch.cat([begun[at : at + 1], found[at : at + 1], to_unit(test.x[top_places[at]])])
         names = [test.classes[int(test.y[place])] for place in top_places[at]]
-        lines.append(Row(title, images, [f"R = {row.start:.3g}", f"R = {row.end:.3g}", *names]))
+        lines.append(picture_row(title, images, [f"R = {row.start:.3g}", f"R = {row.end:.3g}", *names]))
     return grid(lines, ["start", "found", *(f"top {place}" for place in range(1, TOP + 1))])

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.jobs.visualize import Inversion, InversionMeans, InversionResult, TestImages, Visualize
+from robxfer_core.reports.pictures import grid
 from robxfer_core.science import models
 from robxfer_core.science.attacks.threat import distance
 from robxfer_core.science.construct.matching import Match, advance, begin
 from robxfer_core.science.data.artifact import Images, load
 from robxfer_core.science.models import Network
-from robxfer_core.science.support.gallery import SHOWN, Row, grid
+from robxfer_core.science.support.gallery import SHOWN, picture_row
 from robxfer_core.science.support.pixels import to_unit
 
 from .common import FILES, gaussian_seeds, represent
@@ -153,8 +154,14 @@ def _picture(rows: list[Inversion], target: Tensor, starts: Tensor, found: Tenso
     """Targets, starts and what was found in lines, with the distances under them."""
     shown = rows[:SHOWN]
     lines = [
-        Row("target", target[:SHOWN], [row.class_name for row in shown]),
-        Row("start", starts[:SHOWN], [f"R {row.relative_start:.2g}, px {row.pixels_start:.2g}" for row in shown]),
-        Row("found", found[:SHOWN], [f"R {row.relative_end:.2g}, px {row.pixels_end:.2g}" for row in shown]),
+        picture_row("target", target[:SHOWN], [row.class_name for row in shown]),
+        picture_row(
+            "start", starts[:SHOWN], [f"R {row.relative_start:.2g}, px {row.pixels_start:.2g}" for row in shown]
+        ),
+        picture_row("found", found[:SHOWN], [f"R {row.relative_end:.2g}, px {row.pixels_end:.2g}" for row in shown]),
     ]
     return grid(lines)
+
+
+def _distances(relative: float, pixels: float) -> str:
+    return f"R {relative:.2g}, px {pixels:.2g}"
