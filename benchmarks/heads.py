@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
+from robxfer_core.science.transfer.linear_heads import Head, LabelledFeatures, train_heads
 from robxfer_core.spec.fields import Schedule
 
 from .timing import median
@@ -14,8 +14,8 @@ from .timing import median
 def run() -> Iterator[dict[str, Any]]:
     """Seconds for 60 epochs of H heads on 670 images of 48 features, 5 classes."""
     generator = torch.Generator().manual_seed(0)
-    train = Images(torch.randn(670, 48, generator=generator), torch.arange(670) % 5)
-    test = Images(torch.randn(224, 48, generator=generator), torch.arange(224) % 5)
+    train = LabelledFeatures(torch.randn(670, 48, generator=generator), torch.arange(670) % 5)
+    test = LabelledFeatures(torch.randn(224, 48, generator=generator), torch.arange(224) % 5)
 
     def learn(count: int) -> None:
         heads = [Head(torch.arange(670), 0.1 / (i + 1), 5e-4, i) for i in range(count)]

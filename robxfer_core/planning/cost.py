@@ -11,7 +11,7 @@ ASSUMED_OVERHEAD = 0.1  # seconds a job
 
 
 @dataclass(frozen=True)
-class Measured:
+class Throughput:
     """What past attempts of a kind on a queue did."""
 
     flops: float
@@ -38,7 +38,7 @@ class Cost:
     basis: str
 
 
-def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Measured], slots: int) -> Cost:
+def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Throughput], slots: int) -> Cost:
     """Seconds that a plan still takes. `measured` is by (kind, queue); kinds never run are assumed, and said so."""
     seconds: dict[str, float] = {}
     finish: dict[str, float] = {}
@@ -78,7 +78,7 @@ def estimate(plan: Plan, done: set[str], measured: Mapping[tuple[str, str], Meas
     )
 
 
-def _seconds(node: Node, measured: Mapping[tuple[str, str], Measured]) -> tuple[float, str]:
+def _seconds(node: Node, measured: Mapping[tuple[str, str], Throughput]) -> tuple[float, str]:
     past, running = measured.get((node.kind, node.running.full_queue)), node.running
     if past is not None and past.jobs and past.flops > 0:
         return node.flops * past.seconds / past.flops, "measured"

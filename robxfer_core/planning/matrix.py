@@ -26,7 +26,7 @@ Axes = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Member:
+class MatrixMember:
     """One point of a job's axes, not yet validated."""
 
     name: str
@@ -40,10 +40,10 @@ def node_name(job: str, axes: Axes) -> str:
     return f"{job}[{','.join(f'{axis}={text_of(value)}' for axis, value in axes.items())}]" if axes else job
 
 
-def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
+def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[MatrixMember]:
     """All members of all jobs, inputs before the jobs that take them. Raises SpecError."""
     order = ordered(jobs, root)
-    done: dict[str, list[Member]] = {}
+    done: dict[str, list[MatrixMember]] = {}
     total = inputs = 0
     for job in order:
         members = _members(job, jobs[job], done, (root, job), MAX_NODES - total, MAX_INPUTS - inputs)
@@ -54,8 +54,8 @@ def expand(jobs: dict[str, dict[str, Any]], root: str = "jobs") -> list[Member]:
 
 
 def _members(
-    job: str, raw: dict[str, Any], done: dict[str, list[Member]], at: tuple[str, ...], room: int, inputs: int
-) -> list[Member]:
+    job: str, raw: dict[str, Any], done: dict[str, list[MatrixMember]], at: tuple[str, ...], room: int, inputs: int
+) -> list[MatrixMember]:
     """room, inputs: how many members, and inputs of members, the plan has left."""
     kind = kind_at(raw, at)
     raw = dict(raw)
@@ -100,7 +100,7 @@ def _members(
 def _join(
     points: list[tuple[Axes, dict[tuple[str | int, ...], Any]]],
     where: tuple[str | int, ...],
-    matching: list[Member],
+    matching: list[MatrixMember],
     pinned: set[str],
     at: tuple[str, ...],
 ) -> list[tuple[Axes, dict[tuple[str | int, ...], Any]]]:
@@ -133,7 +133,7 @@ def _member(
     own: list[tuple[str, str, list[Any]]],
     values: tuple[Any, ...],
     at: tuple[str, ...],
-) -> Member:
+) -> MatrixMember:
     made = copy.deepcopy(raw)
     axes = {**axes, **{axis: value for (axis, _, _), value in zip(own, values, strict=True)}}
     for (axis, path, _), value in zip(own, values, strict=True):
@@ -148,7 +148,7 @@ def _member(
             _put(made, where, name)
     for where, names in gathered.items():
         _put(made, where, list(dict.fromkeys(names)))
-    return Member(node_name(job, axes), job, made, axes)
+    return MatrixMember(node_name(job, axes), job, made, axes)
 
 
 def _own_axes(matrix: Any, kind: type[Job], at: tuple[str, ...]) -> list[tuple[str, str, list[Any]]]:

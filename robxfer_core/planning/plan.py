@@ -19,7 +19,7 @@ from robxfer_core.spec.errors import Place, Problem, SpecError, place, show
 from robxfer_core.studies import expand as expand_study
 
 from .experiment import Experiment, problems_of
-from .matrix import Member, expand
+from .matrix import MatrixMember, expand
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _at_study(problem: Problem, places: dict[str, Place]) -> Problem:
     return problem
 
 
-def _validated(member: Member, at: Place) -> Job:
+def _validated(member: MatrixMember, at: Place) -> Job:
     try:
         return get_kind(str(member.raw["kind"])).model_validate(member.raw)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from .fields import Arch, ArchName
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArchLayout:
     """The shape of a network. Stages after the first halve the side and double the channels."""
 
     block: Literal["plain", "basic", "bottleneck"]
@@ -35,20 +35,20 @@ class Layout:
         return 4 if self.block == "bottleneck" else 1
 
 
-LAYOUTS: dict[ArchName, Layout] = {
-    "cnn": Layout("plain", (1, 1, 2), 16, "none", smallest=4),
-    "highpass_cnn": Layout("plain", (2, 1, 1), 16, "highpass"),
-    "resnet18": Layout("basic", (2, 2, 2, 2), 64, "imagenet", smallest=32),
-    "resnet50": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", smallest=32),
-    "wide_resnet50_2": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, smallest=32),
-    "wide_resnet50_4": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=4, smallest=32),
-    "resnext50_32x4d": Layout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, groups=32, smallest=32),
-    "resnet18_cifar": Layout("basic", (2, 2, 2, 2), 64, "small"),
-    "resnet50_cifar": Layout("bottleneck", (3, 4, 6, 3), 64, "small"),
-    "cifar_resnet20": Layout("basic", (3, 3, 3), 16, "small", "pad"),
-    "cifar_resnet32": Layout("basic", (5, 5, 5), 16, "small", "pad"),
-    "cifar_resnet44": Layout("basic", (7, 7, 7), 16, "small", "pad"),
-    "cifar_resnet56": Layout("basic", (9, 9, 9), 16, "small", "pad"),
+LAYOUTS: dict[ArchName, ArchLayout] = {
+    "cnn": ArchLayout("plain", (1, 1, 2), 16, "none", smallest=4),
+    "highpass_cnn": ArchLayout("plain", (2, 1, 1), 16, "highpass"),
+    "resnet18": ArchLayout("basic", (2, 2, 2, 2), 64, "imagenet", smallest=32),
+    "resnet50": ArchLayout("bottleneck", (3, 4, 6, 3), 64, "imagenet", smallest=32),
+    "wide_resnet50_2": ArchLayout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, smallest=32),
+    "wide_resnet50_4": ArchLayout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=4, smallest=32),
+    "resnext50_32x4d": ArchLayout("bottleneck", (3, 4, 6, 3), 64, "imagenet", inner=2, groups=32, smallest=32),
+    "resnet18_cifar": ArchLayout("basic", (2, 2, 2, 2), 64, "small"),
+    "resnet50_cifar": ArchLayout("bottleneck", (3, 4, 6, 3), 64, "small"),
+    "cifar_resnet20": ArchLayout("basic", (3, 3, 3), 16, "small", "pad"),
+    "cifar_resnet32": ArchLayout("basic", (5, 5, 5), 16, "small", "pad"),
+    "cifar_resnet44": ArchLayout("basic", (7, 7, 7), 16, "small", "pad"),
+    "cifar_resnet56": ArchLayout("basic", (9, 9, 9), 16, "small", "pad"),
 }
 RESIDUALS = 8
 """High-pass filters on each channel of the image, of the stem `highpass`."""

@@ -15,7 +15,7 @@ from robxfer_core.science.data.artifact import load
 from robxfer_core.science.training.adversarial import farthest_prediction, kl_divergence, scheduled, step
 from robxfer_core.science.training.distributed import Team
 from robxfer_core.science.training.overfitting import found_in, overfitted, watch
-from robxfer_core.science.training.state import State
+from robxfer_core.science.training.state import TrainingState
 from robxfer_core.science.training.train import train
 from robxfer_core.spec.fields import Attack, ThreatModel
 
@@ -41,9 +41,9 @@ def spec_of(**params: Any) -> Train:
     return Train.model_validate(given | params)
 
 
-def state_of(spec: Train) -> State:
+def state_of(spec: Train) -> TrainingState:
     network = models.build(spec.arch, 3, 1, 8, [0.5], [0.5], 0)
-    state = State.start(network, spec.optimizer, averaged=False, team=Team())
+    state = TrainingState.start(network, spec.optimizer, averaged=False, team=Team())
     state.perturbation = torch.zeros(6, 1, 8, 8)
     return state
 
@@ -230,7 +230,7 @@ def test_a_collapse_is_measured_and_said(inputs: Inputs) -> None:
     plain = LocalRun()
     train(spec_of(epochs=4, threat={"eps": 0.0}), inputs, plain)
     data, run = load(inputs.one("dataset").path, "test"), LocalRun()
-    state = State.start(models.load(plain.out), spec.optimizer, averaged=False, team=Team())
+    state = TrainingState.start(models.load(plain.out), spec.optimizer, averaged=False, team=Team())
     state.fgsm, state.pgd, state.epoch = [0.2], [0.6], 1
     watch(spec, state, data.x, data.y, run)
     assert found_in(spec, state) == Overfitting(epoch=1, fgsm=state.fgsm[1], pgd=state.pgd[1], best_pgd=0.6)

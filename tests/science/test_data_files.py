@@ -43,7 +43,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 def test_the_middle_is_cut_out() -> None:
     image = Image.new("L", (40, 20))
     image.paste(255, (10, 0, 30, 20))
-    cut = pixels(sources.Part(np.zeros(1, np.int64), lambda _: image), 0, 10, "nearest")
+    cut = pixels(sources.SourceSplit(np.zeros(1, np.int64), lambda _: image), 0, 10, "nearest")
     assert cut.shape == (1, 10, 10)
     assert cut.min() == 255
 

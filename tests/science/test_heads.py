@@ -4,17 +4,17 @@ from torch import Tensor, nn
 
 from robxfer_core.science.support.schedule import rate
 from robxfer_core.science.support.seeds import derive
-from robxfer_core.science.transfer.linear_heads import Head, Images, Trained, head_start, moments, train_heads
+from robxfer_core.science.transfer.linear_heads import Head, LabelledFeatures, Trained, head_start, moments, train_heads
 from robxfer_core.spec.fields import Schedule
 
 CLASSES = 4
 
 
-def clusters(n: int, seed: int, width: int = 7) -> Images:
+def clusters(n: int, seed: int, width: int = 7) -> LabelledFeatures:
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(CLASSES, width, generator=torch.Generator().manual_seed(99))
     y = torch.randint(CLASSES, (n,), generator=generator)
-    return Images(centres[y] + 0.8 * torch.randn(n, width, generator=generator) + 3.0, y)
+    return LabelledFeatures(centres[y] + 0.8 * torch.randn(n, width, generator=generator) + 3.0, y)
 
 
 TRAIN, TEST = clusters(130, 1), clusters(60, 2)

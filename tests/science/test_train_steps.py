@@ -12,15 +12,15 @@ from robxfer_core.science import models
 from robxfer_core.science.support.batches import channel_moments, epoch_batches
 from robxfer_core.science.training.adversarial import step
 from robxfer_core.science.training.distributed import Team
-from robxfer_core.science.training.state import State
+from robxfer_core.science.training.state import TrainingState
 from robxfer_core.science.training.train import train_epoch
 
 from .training import spec_of
 
 
-def tiny_state(spec: Train) -> State:
+def tiny_state(spec: Train) -> TrainingState:
     network = models.build(spec.arch, 3, 1, 8, [0.5], [0.5], 0)
-    return State.start(network, spec.optimizer, averaged=spec.ema is not None, team=Team())
+    return TrainingState.start(network, spec.optimizer, averaged=spec.ema is not None, team=Team())
 
 
 def test_label_smoothing_is_a_mixture_with_the_uniform() -> None:
@@ -62,7 +62,7 @@ def test_the_average_is_plain_first_and_exponential_then() -> None:
 class Rates(LocalRun):
     """Notes the learning rate that each step was taken with."""
 
-    state: State
+    state: TrainingState
 
     def progress(self, done: int, total: int, unit: str) -> None:
         self.rates = [*getattr(self, "rates", []), self.state.optimizer.param_groups[0]["lr"]]

@@ -18,7 +18,7 @@ from robxfer_core.science.data.artifact import Batch, write_shards
 from robxfer_core.science.data.subset import per_class, stratified_order
 from robxfer_core.science.support.pixels import to_unit
 from robxfer_core.science.support.seeds import derive
-from robxfer_core.science.transfer.linear_heads import Head, Images, train_heads
+from robxfer_core.science.transfer.linear_heads import Head, LabelledFeatures, train_heads
 from robxfer_core.spec.fields import Arch, Schedule, ThreatModel
 
 from .cards import model_card
@@ -76,9 +76,9 @@ def test_a_curve_is_that_of_its_stratified_subset(tmp_path: Path) -> None:
     features = written(tmp_path / "f")
     told, _ = transferred(features, tmp_path / "r", sizes=[30], seed=4, lr=0.1)
 
-    def read(split: str) -> Images:
+    def read(split: str) -> LabelledFeatures:
         x, y = (torch.from_numpy(np.load(features.path / f"{split}_{part}.npy")) for part in "xy")
-        return Images(x, y)
+        return LabelledFeatures(x, y)
 
     train, test = read("train"), read("test")
     order = torch.from_numpy(stratified_order(train.y.numpy(), derive(4, "subset")))

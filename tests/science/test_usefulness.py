@@ -17,7 +17,7 @@ from robxfer_core.science import models
 from robxfer_core.science.data.artifact import Batch, write_shards
 from robxfer_core.science.models import Network
 from robxfer_core.science.probe.estimate import Standard, mean_usefulness, standardise, usefulness
-from robxfer_core.science.probe.summary import Measured, headline, summarise, table
+from robxfer_core.science.probe.summary import MeasuredSet, headline, summarise, table
 from robxfer_core.spec.base import Ref
 from robxfer_core.spec.fields import Arch, ThreatModel
 
@@ -169,7 +169,7 @@ def test_the_largest_result_has_room() -> None:
     value = rng.standard_normal((n, components)) + y[:, None]
     levels = [0.1234567 * (level + 1) for level in range(eps)]
     low, high = (np.stack([value + sign * level for level in levels]) for sign in (-0.1, 0.1))
-    part = Measured("n" * 60, "relabel_only", KEY, y, value, np.full_like(value, 0.1), low, high)
+    part = MeasuredSet("n" * 60, "relabel_only", KEY, y, value, np.full_like(value, 0.1), low, high)
     summaries = summarise([part] * sets, standard, levels)
     result = {
         "sets": [each.model_dump() for each in summaries],

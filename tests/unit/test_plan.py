@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from robxfer_core.jobs.train import Train
-from robxfer_core.planning.cost import Measured, estimate
+from robxfer_core.planning.cost import Throughput, estimate
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, Plan, make_plan
 from robxfer_core.planning.power import detectable_effects
@@ -172,7 +172,7 @@ def test_a_cost_counts_each_job_once_and_only_what_is_not_done():
 def test_a_cost_goes_by_what_was_measured():
     made = plan({"name": "x", "jobs": JOBS})
     work = sum(node.flops for node in made.nodes if node.kind == "train")
-    measured = {("train", "cpu"): Measured(flops=work, seconds=60.0, jobs=9)}
+    measured = {("train", "cpu"): Throughput(flops=work, seconds=60.0, jobs=9)}
     cost = estimate(made, {n.key for n in made.nodes if n.kind != "train"}, measured, slots=1)
     assert cost.seconds == pytest.approx(60.0)
     assert "measured on 9 past jobs: train" in cost.basis

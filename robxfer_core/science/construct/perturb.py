@@ -35,7 +35,7 @@ PROBES = 512
 """Training images on which eps is raised."""
 
 
-class Part(NamedTuple):
+class PerturbedChunk(NamedTuple):
     """Some images after the perturbation: arrays of length n."""
 
     x: np.ndarray
@@ -50,12 +50,12 @@ class Part(NamedTuple):
 
 
 @dataclass
-class State:
+class PerturbState:
     """What an interrupted run goes on from."""
 
     tried: list[tuple[float, float]] = field(default_factory=list)
     """Each eps tried while raising it, with its fooling rate."""
-    parts: dict[str, list[Part]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    parts: dict[str, list[PerturbedChunk]] = field(default_factory=lambda: {split: [] for split in SPLITS})
 
     def save(self, folder: Path) -> None:
         counts = {split: len(parts) for split, parts in self.parts.items()}
@@ -64,11 +64,11 @@ class State:
             save_parts(folder, split, parts)
 
     @classmethod
-    def restore(cls, folder: Path) -> "State":
+    def restore(cls, folder: Path) -> "PerturbState":
         told = json.loads((folder / "state.json").read_text())
         state = cls([(eps, fooling) for eps, fooling in told["tried"]])
         for split, count in told["parts"].items():
-            state.parts[split] = restore_parts(folder, split, count, Part)
+            state.parts[split] = restore_parts(folder, split, count, PerturbedChunk)
         return state
 
 
@@ -88,7 +88,7 @@ def perturb_dataset(spec: PerturbDataset, inputs: Inputs, run: Run) -> PerturbDa
             f"generator: a model of {network.classes} classes, and {train.name} has {len(train.classes)}; "
             f"takes one trained on this data set"
         )
-    state = State() if run.resume is None else State.restore(run.resume)
+    state = PerturbState() if run.resume is None else PerturbState.restore(run.resume)
     eps = spec.threat.eps if spec.raise_eps is None else raise_eps(spec, network, train, state, run)
 
     total, done = sum(len(images.y) for images in data.values()), 0
@@ -144,7 +144,9 @@ def draw_targets(how: str, y: Tensor, classes: int, seeds: Tensor) -> Tensor:
     return drawn if how == "uniform" else (y + 1 + drawn) % classes
 
 
-def perturb(spec: PerturbDataset, network: Network, images: Images, split: Split, places: Tensor, eps: float) -> Part:
+def perturb(
+    spec: PerturbDataset, network: Network, images: Images, split: Split, places: Tensor, eps: float
+) -> PerturbedChunk:
     """Perturb the images at these places of a split. What an image becomes depends on its place, not on the others."""
     device = network.mean.device
     original, y = to_unit(images.x[places].to(device)), images.y[places].to(device)
@@ -177,10 +179,10 @@ def perturb(spec: PerturbDataset, network: Network, images: Images, split: Split
     with evaluating(network), torch.no_grad(), autocast(device, spec.precision):
         fooled, fooled_stored = (network(moved).argmax(1) == target for moved in (x, to_unit(kept)))
     norm = distance(spec.threat.norm, to_unit(kept) - original)
-    return Part(*(part.cpu().numpy() for part in (kept, target, fooled, fooled_stored, norm)))
+    return PerturbedChunk(*(part.cpu().numpy() for part in (kept, target, fooled, fooled_stored, norm)))
 
 
-def raise_eps(spec: PerturbDataset, network: Network, train: Images, state: State, run: Run) -> float:
+def raise_eps(spec: PerturbDataset, network: Network, train: Images, state: PerturbState, run: Run) -> float:
     """The first eps, from the threat's on by `factor`, whose perturbation fools often enough; at the limit the limit.
 
     Measured on the stored form of up to PROBES training images, with the targets and seeds that they have in the set.
@@ -205,7 +207,7 @@ def raise_eps(spec: PerturbDataset, network: Network, train: Images, state: Stat
             run.checkpoint(state.save)
 
 
-def fooling(parts: list[Part], y: Tensor, *, stored: bool) -> float:
+def fooling(parts: list[PerturbedChunk], y: Tensor, *, stored: bool) -> float:
     """The fooling rate of consecutive parts, of images whose own classes are y."""
     fooled = np.concatenate([part.fooled_stored if stored else part.fooled for part in parts])
     moved = np.concatenate([part.target for part in parts]) != y.numpy()
@@ -281,7 +283,7 @@ def move_at_random(x: Tensor, norm: Norm, length: Tensor, seeds: Tensor) -> tupl
     return moved(high), reached
 
 
-def _batches(parts: list[Part], images: Images) -> Iterator[Batch]:
+def _batches(parts: list[PerturbedChunk], images: Images) -> Iterator[Batch]:
     for part, y in zip(parts, images.y.split(PART), strict=True):
         yield Batch(part.x, part.target, y.numpy())
 

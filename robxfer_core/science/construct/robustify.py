@@ -44,7 +44,7 @@ PIECE = 10
 QUANTILES = {"q10": 0.1, "median": 0.5, "q90": 0.9, "max": 1.0}
 
 
-class Part(NamedTuple):
+class MatchedChunk(NamedTuple):
     """Some training images after the matching: arrays of length n."""
 
     x: np.ndarray
@@ -62,10 +62,10 @@ class Part(NamedTuple):
 
 
 @dataclass
-class State:
+class RobustifyState:
     """What an interrupted run goes on from: the parts that are done, and how far the one under way is."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[MatchedChunk] = field(default_factory=list)
     match: Match | None = None
     steps: int = 0
     """Taken of `match`."""
@@ -78,9 +78,9 @@ class State:
             np.savez(folder / "match.npz", allow_pickle=False, **arrays)
 
     @classmethod
-    def restore(cls, folder: Path, device: str) -> "State":
+    def restore(cls, folder: Path, device: str) -> "RobustifyState":
         told = json.loads((folder / "state.json").read_text())
-        state = cls(restore_parts(folder, "part", told["parts"], Part), None, told["steps"])
+        state = cls(restore_parts(folder, "part", told["parts"], MatchedChunk), None, told["steps"])
         if (folder / "match.npz").exists():
             with np.load(folder / "match.npz", allow_pickle=False) as arrays:
                 state.match = Match(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
@@ -103,7 +103,7 @@ def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> Robus
             f"takes one trained on this data set"
         )
     seeds = SeedImages.of(spec, inputs, train)
-    state = State() if run.resume is None else State.restore(run.resume, run.device)
+    state = RobustifyState() if run.resume is None else RobustifyState.restore(run.resume, run.device)
     with same_kernels():
         for places in torch.arange(len(train.y)).split(PART)[len(state.parts) :]:
             state.parts.append(make(spec, network, train, seeds, places, state, run))
@@ -118,7 +118,7 @@ def robustify_dataset(spec: RobustifyDataset, inputs: Inputs, run: Run) -> Robus
         splits={"train": _batches(state.parts, train), "test": [_unchanged(test, spec.store)]},
     )
     (run.out / EXAMPLES).write_bytes(_examples(train, seeds, state.parts[0]))
-    made = {name: np.concatenate([getattr(part, name) for part in state.parts]) for name in Part._fields[1:]}
+    made = {name: np.concatenate([getattr(part, name) for part in state.parts]) for name in MatchedChunk._fields[1:]}
     steps = spec.steps * len(train.y)
     return RobustifyDatasetResult(
         data=RobustifiedData(name=train.name, variant=variant, n_train=len(train.y), n_test=len(test.y)),
@@ -178,8 +178,14 @@ def draw(places: Tensor, count: int, seed: int, *, others: bool) -> Tensor:
 
 
 def make(
-    spec: RobustifyDataset, network: Network, train: Images, seeds: SeedImages, places: Tensor, state: State, run: Run
-) -> Part:
+    spec: RobustifyDataset,
+    network: Network,
+    train: Images,
+    seeds: SeedImages,
+    places: Tensor,
+    state: RobustifyState,
+    run: Run,
+) -> MatchedChunk:
     """The images that replace those at these places. What an image becomes depends on its place, not on the others."""
     device = network.mean.device
     original, y = to_unit(train.x[places].to(device)), train.y[places].to(device)
@@ -208,10 +214,10 @@ def make(
         stored = relative_distance(network, to_unit(kept), target)
         now = network(to_unit(kept)).argmax(1)
     parts = (kept, found.start, found.end, stored, now == says, now == y)
-    return Part(*(part.cpu().numpy() for part in parts))
+    return MatchedChunk(*(part.cpu().numpy() for part in parts))
 
 
-def _examples(train: Images, seeds: SeedImages, part: Part) -> bytes:
+def _examples(train: Images, seeds: SeedImages, part: MatchedChunk) -> bytes:
     """Some training images, the seed images they were made of, what became of those, and by what they were changed."""
     shown = torch.arange(min(SHOWN, len(part.x)))
     before, after, begun = train.x[shown], torch.from_numpy(part.x[: len(shown)]), seeds.of_places(shown)
@@ -233,7 +239,7 @@ def _accuracy(network: Network, images: Images, spec: RobustifyDataset) -> float
     return share(correct(network, images.x, images.y, clean, Attack(), seed=spec.seed, precision=spec.precision))
 
 
-def _batches(parts: list[Part], train: Images) -> Iterator[Batch]:
+def _batches(parts: list[MatchedChunk], train: Images) -> Iterator[Batch]:
     for part, y in zip(parts, train.y.split(PART), strict=True):
         yield Batch(part.x, y.numpy(), y.numpy())
 

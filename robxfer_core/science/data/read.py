@@ -13,7 +13,7 @@ from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.datasets import BadSource
 
 from .artifact import Batch, write_shards
-from .sources import MAX_PIXELS, Part, Source, open_source
+from .sources import MAX_PIXELS, Source, SourceSplit, open_source
 from .subset import stratified_order
 
 BATCH = 256
@@ -73,7 +73,7 @@ def _check_classes(name: str, kept: list[int], known: int) -> None:
         raise BadSource(f"{name}: classes {wrong or kept}; takes different ones of 0 to {known - 1}")
 
 
-def _choose(part: Part, kept: list[int], most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _choose(part: SourceSplit, kept: list[int], most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the images to keep, in the order in which they are written, and their new labels."""
     relabel = np.full(1 + max(*kept, int(part.labels.max(initial=0))), -1)
     relabel[kept] = np.arange(len(kept))
@@ -83,7 +83,7 @@ def _choose(part: Part, kept: list[int], most: int | None, seed: int) -> tuple[n
     return indices, labels[indices]
 
 
-def pixels(part: Part, index: int, size: int | None, interpolation: str) -> np.ndarray:
+def pixels(part: SourceSplit, index: int, size: int | None, interpolation: str) -> np.ndarray:
     """An image as [C, H, W] uint8; with a size, the short side is resized to it and the middle is cut out.
 
     Raises BadSource, naming the image, where it is so long that it would have more than MAX_PIXELS when resized.

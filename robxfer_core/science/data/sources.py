@@ -20,7 +20,7 @@ MAX_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True)
-class Part:
+class SourceSplit:
     """Images of one split, read one by one when asked for."""
 
     labels: np.ndarray
@@ -34,8 +34,8 @@ class Part:
 @dataclass(frozen=True)
 class Source:
     classes: list[str]
-    train: Part
-    test: Part
+    train: SourceSplit
+    test: SourceSplit
     lossless: bool | None = None
     """Whether its images were never decoded from a lossy format (JPEG); None: nobody knows."""
 
@@ -142,19 +142,19 @@ def _torchvision(name: str, root: Path, seed: int, download: bool) -> Source:
     return Source(list(parts[0].classes), train, test, lossless=True)
 
 
-def _arrays(pixels: np.ndarray, labels: np.ndarray) -> Part:
+def _arrays(pixels: np.ndarray, labels: np.ndarray) -> SourceSplit:
     if pixels.ndim == 4 and pixels.shape[3] == 1:
         pixels = pixels[..., 0]
-    return Part(labels.astype(np.int64), lambda i: Image.fromarray(pixels[i]))
+    return SourceSplit(labels.astype(np.int64), lambda i: Image.fromarray(pixels[i]))
 
 
-def _files(files: dict[str, list[Path]], classes: list[str], root: Path) -> Part:
+def _files(files: dict[str, list[Path]], classes: list[str], root: Path) -> SourceSplit:
     return _pairs([(path, classes.index(name)) for name, paths in files.items() for path in paths], root)
 
 
-def _pairs(pairs: list[tuple[Path, int]], root: Path) -> Part:
+def _pairs(pairs: list[tuple[Path, int]], root: Path) -> SourceSplit:
     labels = np.array([label for _, label in pairs], np.int64)
-    return Part(labels, lambda i: decode(pairs[i][0], root), lambda i: str(pairs[i][0].relative_to(root.parent)))
+    return SourceSplit(labels, lambda i: decode(pairs[i][0], root), lambda i: str(pairs[i][0].relative_to(root.parent)))
 
 
 def decode(path: Path, root: Path) -> Image.Image:
@@ -174,12 +174,12 @@ def decode(path: Path, root: Path) -> Image.Image:
         raise BadSource(f"{name}: {type(error).__name__}: {error}") from error
 
 
-def split_source(classes: list[str], part: Part, seed: int) -> Source:
+def split_source(classes: list[str], part: SourceSplit, seed: int) -> Source:
     """A source of which a stratified draw of TEST_FRACTION becomes the test split."""
     # Before any choice of classes or of a number of images, which must not move an image between the splits.
     train, test = stratified_split(part.labels, datasets.TEST_FRACTION, derive(seed, "split"))
     return Source(classes, _take(part, train), _take(part, test))
 
 
-def _take(part: Part, chosen: np.ndarray) -> Part:
-    return Part(part.labels[chosen], lambda i: part.image(int(chosen[i])), lambda i: part.name(int(chosen[i])))
+def _take(part: SourceSplit, chosen: np.ndarray) -> SourceSplit:
+    return SourceSplit(part.labels[chosen], lambda i: part.image(int(chosen[i])), lambda i: part.name(int(chosen[i])))

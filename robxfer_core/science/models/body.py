@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robxfer_core.spec.archs import RESIDUALS, Layout
+from robxfer_core.spec.archs import RESIDUALS, ArchLayout
 
 from .residuals import high_pass_filters
 
@@ -51,7 +51,7 @@ def _shortcut(inside: int, out: int, stride: int, kind: str) -> nn.Module | None
 class Plain(nn.Module):
     """One convolution with batch norm and ReLU."""
 
-    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: ArchLayout) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
 
@@ -62,7 +62,7 @@ class Plain(nn.Module):
 class Basic(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
-    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: ArchLayout) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(inside, channels, 3, stride), nn.BatchNorm2d(channels)
         self.conv2, self.bn2 = _conv(channels, channels, 3), nn.BatchNorm2d(channels)
@@ -77,7 +77,7 @@ class Basic(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions around a shortcut; the last has four times the channels of the stage."""
 
-    def __init__(self, inside: int, channels: int, stride: int, layout: Layout) -> None:
+    def __init__(self, inside: int, channels: int, stride: int, layout: ArchLayout) -> None:
         super().__init__()
         within = channels * layout.inner
         self.conv1, self.bn1 = _conv(inside, within, 1), nn.BatchNorm2d(within)
@@ -98,7 +98,7 @@ BLOCKS: dict[str, type[nn.Module]] = {"plain": Plain, "basic": Basic, "bottlenec
 class Body(nn.Module):
     """Stem, stages, global average: `[N, channels, H, W]` normalised images to `[N, r]`."""
 
-    def __init__(self, layout: Layout, channels: int, width: int) -> None:
+    def __init__(self, layout: ArchLayout, channels: int, width: int) -> None:
         """`width`: channels of the first stage."""
         super().__init__()
         self.imagenet = layout.stem == "imagenet"

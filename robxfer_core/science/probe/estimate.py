@@ -37,7 +37,7 @@ class Moments(NamedTuple):
     var_rest: Floats
 
 
-class Estimate(NamedTuple):
+class UsefulnessStatistic(NamedTuple):
     """Arrays [K, C]; NaN where a class has fewer than 2 images or the component is constant."""
 
     value: Floats
@@ -80,7 +80,7 @@ def standardise(f: Floats, y: NDArray[np.int64], classes: int) -> Standard:
     return Standard(np.where(gap >= 0, 1.0, -1.0), np.where(alive, scale, np.nan))
 
 
-def usefulness(low: Floats, high: Floats, y: NDArray[np.int64], standard: Standard) -> Estimate:
+def usefulness(low: Floats, high: Floats, y: NDArray[np.int64], standard: Standard) -> UsefulnessStatistic:
     """E[inf y f] of every feature [K, C], where each image's component can be anywhere from low to high [n, C].
 
     With low = high = f it is rho. An image of the class loses most at low where the sign is +1, at high where it is -1;
@@ -99,7 +99,7 @@ def usefulness(low: Floats, high: Floats, y: NDArray[np.int64], standard: Standa
         df = np.where(parts > 0, (var + var_rest) ** 2 / parts, 1.0)
         error = np.sqrt(var + var_rest) / 2 / standard.scale
         value = value / standard.scale
-    return Estimate(*(np.where(enough, part, np.nan) for part in (value, error, np.maximum(df, 1.0))))
+    return UsefulnessStatistic(*(np.where(enough, part, np.nan) for part in (value, error, np.maximum(df, 1.0))))
 
 
 def mean_usefulness(

@@ -17,7 +17,7 @@ from robxfer_core.jobs.probe import (
 )
 from robxfer_core.jobs.results import DatasetName, TableResult
 
-from .estimate import Estimate, Floats, Standard, mean_usefulness, usefulness
+from .estimate import Floats, Standard, UsefulnessStatistic, mean_usefulness, usefulness
 
 Bools = NDArray[np.bool_]
 GROUPS: tuple[FeatureGroupName, ...] = ("robustly_useful", "useful_not_robust", "not_useful")
@@ -25,7 +25,7 @@ GROUPS: tuple[FeatureGroupName, ...] = ("robustly_useful", "useful_not_robust", 
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSet:
     """One data set: its images' classes y [n], and of each component the value and the slope [n, C], and per eps how
     low and how high it was moved, [E, n, C]."""
 
@@ -40,11 +40,11 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Features:
+class FeatureStatistics:
     """All features of one set: estimates [K, C], of gamma and of its first-order check per eps."""
 
-    rho: Estimate
-    gamma: list[Estimate]
+    rho: UsefulnessStatistic
+    gamma: list[UsefulnessStatistic]
     first_order: list[Floats]
 
     @cached_property
@@ -60,18 +60,18 @@ class Features:
         return largest
 
 
-def features(part: Measured, standard: Standard, levels: list[float]) -> Features:
+def features(part: MeasuredSet, standard: Standard, levels: list[float]) -> FeatureStatistics:
     """rho, gamma at each level, and gamma as a linear function of the same slope would have it."""
 
-    def at(low: Floats, high: Floats) -> Estimate:
+    def at(low: Floats, high: Floats) -> UsefulnessStatistic:
         return usefulness(low, high, part.y, standard)
 
     linear = [at(part.value - eps * part.slope, part.value + eps * part.slope).value for eps in levels]
     gamma = [at(low, high) for low, high in zip(part.low, part.high, strict=True)]
-    return Features(at(part.value, part.value), gamma, linear)
+    return FeatureStatistics(at(part.value, part.value), gamma, linear)
 
 
-def groups(found: Features, level: int) -> dict[FeatureGroupName, Bools]:
+def groups(found: FeatureStatistics, level: int) -> dict[FeatureGroupName, Bools]:
     """Which features [K, C] are in each of GROUPS at the level."""
     robust = found.gamma[level].value > 0
     useful = found.rho.bounds()[0] > 0
@@ -79,7 +79,7 @@ def groups(found: Features, level: int) -> dict[FeatureGroupName, Bools]:
     return dict(zip(GROUPS, (robust, useful & ~robust, measurable & ~useful & ~robust), strict=True))
 
 
-def summarise(sets: list[Measured], standard: Standard, levels: list[float]) -> list[UsefulnessSet]:
+def summarise(sets: list[MeasuredSet], standard: Standard, levels: list[float]) -> list[UsefulnessSet]:
     """Counts and means of each set; the first is D, by whose groups of features the means of all are taken."""
     measured = [features(part, standard, levels) for part in sets]
     kinds = [groups(measured[0], level) for level in range(len(levels))]
@@ -87,8 +87,8 @@ def summarise(sets: list[Measured], standard: Standard, levels: list[float]) -> 
 
 
 def _set(
-    part: Measured,
-    found: Features,
+    part: MeasuredSet,
+    found: FeatureStatistics,
     standard: Standard,
     levels: list[float],
     kinds: list[dict[FeatureGroupName, Bools]],
@@ -115,14 +115,14 @@ def _set(
     )
 
 
-def _count(found: Features, level: int | None) -> FeatureCount:
+def _count(found: FeatureStatistics, level: int | None) -> FeatureCount:
     """How many features have rho (or gamma) > 0; in at least 95 of 100 cases between low and high."""
     of = found.rho if level is None else found.gamma[level]
     low, high = of.bounds(2 * max(found.pairs, 1))
     return FeatureCount(count=int((of.value > 0).sum()), low=int((low > 0).sum()), high=int((high > 0).sum()))
 
 
-def _count_not_robust(found: Features, level: int) -> FeatureCount:
+def _count_not_robust(found: FeatureStatistics, level: int) -> FeatureCount:
     """How many have rho > 0 and gamma <= 0; all the intervals hold together, so the count's does."""
     rho, gamma = found.rho, found.gamma[level]
     (low, high), (below, above) = (of.bounds(2 * max(found.pairs, 1)) for of in (rho, gamma))
@@ -133,7 +133,7 @@ def _count_not_robust(found: Features, level: int) -> FeatureCount:
     )
 
 
-def _group(part: Measured, found: Features, standard: Standard, members: Bools, level: int) -> FeatureGroup:
+def _group(part: MeasuredSet, found: FeatureStatistics, standard: Standard, members: Bools, level: int) -> FeatureGroup:
     value, error = mean_usefulness(part.value, part.y, standard, members)
     rho = None
     if not np.isnan(value):

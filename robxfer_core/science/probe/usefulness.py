@@ -23,7 +23,7 @@ from robxfer_core.science.support.seeds import derive
 from .estimate import Floats, standardise
 from .measure import model_card, represented
 from .search import pair_seeds, reach, values_and_slopes
-from .summary import Measured, headline, summarise, table
+from .summary import MeasuredSet, headline, summarise, table
 from .usefulness_files import write_files
 
 PAIRS = 256
@@ -31,7 +31,7 @@ PAIRS = 256
 
 
 @dataclass(frozen=True)
-class Part:
+class MeasuredImages:
     """One data set: the images that are measured."""
 
     source: Input
@@ -40,7 +40,7 @@ class Part:
     """int64 [n]."""
 
 
-class State:
+class UsefulnessState:
     """What is found so far: of each set an array [2 + 2E, n * C]: values, slopes, then per eps low and high."""
 
     def __init__(self, found: list[np.ndarray], done: int = 0) -> None:
@@ -51,7 +51,7 @@ class State:
         (folder / "done.json").write_text(json.dumps(self.done))
 
     @classmethod
-    def restore(cls, folder: Path, sets: int) -> "State":
+    def restore(cls, folder: Path, sets: int) -> "UsefulnessState":
         with np.load(folder / "found.npz", allow_pickle=False) as arrays:
             return cls([arrays[str(i)] for i in range(sets)], json.loads((folder / "done.json").read_text()))
 
@@ -72,7 +72,7 @@ def usefulness(spec: Probe, inputs: Inputs, run: Run) -> UsefulnessResult:
     order = torch.from_numpy(stratified_order(data.y.numpy(), derive(spec.seed, "images")))
     most = min(spec.max_images, len(order) // 2)
     measured, rest = order[:most], order[most:]
-    parts = [Part(inputs.one("dataset"), data, measured)]
+    parts = [MeasuredImages(inputs.one("dataset"), data, measured)]
     for index in range(len(spec.also)):
         parts.append(_also(spec, inputs.one(f"also.{index}"), split, data, measured))
 
@@ -108,7 +108,9 @@ def usefulness(spec: Probe, inputs: Inputs, run: Run) -> UsefulnessResult:
     )
 
 
-def _also(spec: Probe, source: Input, split: Literal["train", "test"], data: Images, measured: Tensor) -> Part:
+def _also(
+    spec: Probe, source: Input, split: Literal["train", "test"], data: Images, measured: Tensor
+) -> MeasuredImages:
     images = load(source.path, split)
     if len(images.classes) != len(data.classes):
         raise ValueError(
@@ -116,9 +118,9 @@ def _also(spec: Probe, source: Input, split: Literal["train", "test"], data: Ima
             f"{len(data.classes)}; takes sets of the same classes"
         )
     if len(images.y) == len(data.y):
-        return Part(source, images, measured)
+        return MeasuredImages(source, images, measured)
     order = stratified_order(images.y.numpy(), derive(spec.seed, "images"))
-    return Part(source, images, torch.from_numpy(order[: spec.max_images]))
+    return MeasuredImages(source, images, torch.from_numpy(order[: spec.max_images]))
 
 
 def _components(spec: Probe, length: int) -> Tensor:
@@ -130,13 +132,15 @@ def _components(spec: Probe, length: int) -> Tensor:
     return torch.randperm(length, generator=generator)[: spec.components].sort().values
 
 
-def _search(spec: Probe, network: Network, parts: list[Part], chosen: Tensor, levels: list[float], run: Run) -> State:
+def _search(
+    spec: Probe, network: Network, parts: list[MeasuredImages], chosen: Tensor, levels: list[float], run: Run
+) -> UsefulnessState:
     """Every pair of every set: what the component is, how steep, how low and how high it can be moved."""
     rows = 2 + 2 * len(levels)
     if run.resume is not None:
-        state = State.restore(run.resume, len(parts))
+        state = UsefulnessState.restore(run.resume, len(parts))
     else:
-        state = State([np.zeros((rows, len(part.places) * len(chosen)), np.float32) for part in parts])
+        state = UsefulnessState([np.zeros((rows, len(part.places) * len(chosen)), np.float32) for part in parts])
     batches = [
         (index, range(first, min(first + PAIRS, len(part.places) * len(chosen))))
         for index, part in enumerate(parts)
@@ -174,10 +178,10 @@ def _search(spec: Probe, network: Network, parts: list[Part], chosen: Tensor, le
     return state
 
 
-def _measured(part: Part, found: np.ndarray, components: int, levels: list[float]) -> Measured:
+def _measured(part: MeasuredImages, found: np.ndarray, components: int, levels: list[float]) -> MeasuredSet:
     shaped: Floats = found.astype(np.float64).reshape(len(found), -1, components)
     count = len(levels)
-    return Measured(
+    return MeasuredSet(
         name=part.images.name,
         variant=part.images.variant,
         key=part.source.key,

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from robxfer_core.reports.plotting import STYLE, WIDTH, png, svg
 
 from .estimate import Floats, Standard
-from .summary import GROUPS, Features, Measured, features, groups
+from .summary import GROUPS, FeatureStatistics, MeasuredSet, features, groups
 
 COLOURS = dict(zip(GROUPS, ("#1b5e8c", "#c65a11", "#b5b5b5"), strict=True))
 WORDS = dict(zip(GROUPS, ("robustly useful on D", "useful, not robust on D", "not useful on D"), strict=True))
@@ -22,7 +22,7 @@ WORDS = dict(zip(GROUPS, ("robustly useful on D", "useful, not robust on D", "no
 
 def write_files(
     folder: Path,
-    sets: list[Measured],
+    sets: list[MeasuredSet],
     standard: Standard,
     components: NDArray[np.int64],
     levels: list[float],
@@ -43,8 +43,8 @@ def write_files(
 
 def _table(
     index: int,
-    part: Measured,
-    found: Features,
+    part: MeasuredSet,
+    found: FeatureStatistics,
     standard: Standard,
     components: NDArray[np.int64],
     levels: list[float],
@@ -87,7 +87,7 @@ def _nullable(values: Floats) -> pa.Array:
     return pa.array(flat, mask=np.isnan(flat))
 
 
-def draw(sets: list[Measured], found: list[Features], levels: list[float], norm: str) -> Figure:
+def draw(sets: list[MeasuredSet], found: list[FeatureStatistics], levels: list[float], norm: str) -> Figure:
     """gamma against rho, a point a feature: sets across, the smallest and the largest eps down, coloured by what the
     feature is on D at that eps."""
     shown = sorted({0, len(levels) - 1})

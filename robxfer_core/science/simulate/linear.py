@@ -25,7 +25,7 @@ MEASURES = ("excess", "expected", "population", "subspace", "surviving")
 
 
 @dataclass(frozen=True)
-class Point:
+class LinearAxes:
     """One combination of the swept lists, eps apart."""
 
     rank: int
@@ -36,10 +36,10 @@ class Point:
     n2: int
 
 
-def points(setting: Linear) -> Iterator[Point]:
+def points(setting: Linear) -> Iterator[LinearAxes]:
     """Every combination but for eps, whose levels share their draws."""
     for values in product(setting.rank, setting.tasks, setting.snr, setting.diversity, setting.n1, setting.n2):
-        yield Point(*values)
+        yield LinearAxes(*values)
 
 
 def trained(mu: Floats, norm: str, eps: float) -> Floats:
@@ -85,7 +85,7 @@ def oracle(rank: int, n2: int) -> float:
     return 1 - mean_alignment(1, rank, n2)
 
 
-def survivors(setting: Linear, point: Point, eps: float) -> float | None:
+def survivors(setting: Linear, point: LinearAxes, eps: float) -> float | None:
     """The expected number of tasks with |mu_t| > eps, l2, in closed form: n1 |mu_t|^2 is noncentral chi-squared."""
     if setting.norm != "l2":
         return None
@@ -100,7 +100,7 @@ def survivors(setting: Linear, point: Point, eps: float) -> float | None:
     )  # fmt: skip
 
 
-def simulate(setting: Linear, point: Point, repeat: int, seed: int) -> list[dict[str, Any]]:
+def simulate(setting: Linear, point: LinearAxes, repeat: int, seed: int) -> list[dict[str, Any]]:
     """One repeat at a point: a row of MEASURES for each eps, all from the same draws."""
     rng = np.random.default_rng(derive(seed, "linear", repeat))
     d, r = setting.dimension, point.rank
@@ -140,7 +140,7 @@ def _basis(rng: np.random.Generator, d: int, r: int, support: int | None) -> Flo
     return basis
 
 
-def _signal(rng: np.random.Generator, setting: Linear, point: Point) -> Floats:
+def _signal(rng: np.random.Generator, setting: Linear, point: LinearAxes) -> Floats:
     """a_t of all source tasks, [r, T]."""
     counts, ratios = [point.tasks], [point.snr]
     if setting.weak:

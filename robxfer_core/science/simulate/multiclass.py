@@ -38,7 +38,7 @@ Loss = Callable[[Sequence[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
-class Point:
+class MulticlassAxes:
     """One combination of the swept lists, n2 apart."""
 
     eps: float
@@ -75,11 +75,11 @@ class World:
     target: Task
 
 
-def points(setting: Multiclass) -> Iterator[Point]:
+def points(setting: Multiclass) -> Iterator[MulticlassAxes]:
     """Every combination but for n2, whose heads share a representation."""
     for eps in setting.eps:
         for n1 in setting.n1:
-            yield Point(eps, n1)
+            yield MulticlassAxes(eps, n1)
 
 
 def represent(weights: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def attack(model: Callable[[Tensor], Tensor], setting: Multiclass, x: Tensor, y:
     return delta.detach()
 
 
-def simulate(setting: Multiclass, point: Point, repeat: int, seed: int) -> list[dict[str, Any]]:
+def simulate(setting: Multiclass, point: MulticlassAxes, repeat: int, seed: int) -> list[dict[str, Any]]:
     """One repeat at a point: a row of MEASURES for each n2. All points of a repeat share its world and its samples."""
     of = world(setting, derive(seed, "world", repeat))
     x1, y1 = sample(setting, of, of.source, point.n1, derive(seed, "source", repeat))

@@ -29,7 +29,7 @@ def summarise(setting: Linear | Multiclass, rows: Sequence[Row], alpha: float) -
 def _linear(setting: Linear, rows: Sequence[Row], alpha: float) -> list[Row]:
     told: list[Row] = []
     base = min(setting.eps)
-    groups = _grouped(rows, (*linear.Point.__annotations__, "eps"))
+    groups = _grouped(rows, (*linear.LinearAxes.__annotations__, "eps"))
     for point in linear.points(setting):
         start = groups[(*vars(point).values(), base)]["excess"]
         for eps in setting.eps:

@@ -13,7 +13,7 @@ from robxfer_core.science.support.noise import normal
 from robxfer_core.science.support.precision import autocast
 from robxfer_core.spec.fields import Attack, ThreatModel
 
-from .state import State
+from .state import TrainingState
 
 TRADES_START = 0.001
 """Standard deviation of the noise that TRADES' attack begins with: at x itself the KL divergence has no gradient."""
@@ -45,7 +45,9 @@ def scheduled(spec: Train, done: float) -> tuple[ThreatModel, Attack]:
     )
 
 
-def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: int, done: float = 1.0) -> Tensor:
+def step(
+    spec: Train, state: TrainingState, x: Tensor, y: Tensor, seeds: Tensor, total: int, done: float = 1.0
+) -> Tensor:
     """One step on a batch, attacked first where eps > 0. Returns its mean loss, before the step, on the device.
 
     `x`, `y`, `seeds` are this process's share of the batch, which has `total` images; `done` is the fraction of the
@@ -79,7 +81,14 @@ def step(spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: 
 
 
 def moved_by(
-    spec: Train, state: State, x: Tensor, y: Tensor, seeds: Tensor, total: int, threat: ThreatModel, attack: Attack
+    spec: Train,
+    state: TrainingState,
+    x: Tensor,
+    y: Tensor,
+    seeds: Tensor,
+    total: int,
+    threat: ThreatModel,
+    attack: Attack,
 ) -> Tensor:
     """The images that the network is to be trained on in place of x. Those of `free` ask for their gradient."""
     if spec.method == "fast":
@@ -102,7 +111,7 @@ def moved_by(
 
 
 @torch.no_grad()
-def carry_on(spec: Train, state: State, gradient: Tensor, total: int, threat: ThreatModel) -> None:
+def carry_on(spec: Train, state: TrainingState, gradient: Tensor, total: int, threat: ThreatModel) -> None:
     """Move `free`'s perturbation along the gradient that came with the weights' own.
 
     It belongs to places in the batch, not to images, and goes on from batch to batch. All processes keep the whole of

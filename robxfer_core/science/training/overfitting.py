@@ -16,7 +16,7 @@ from robxfer_core.science.support.seeds import derive
 from robxfer_core.spec.fields import Attack
 
 from .adversarial import single_step_size
-from .state import State
+from .state import TrainingState
 
 PROBE = 256
 """Images of the probe batch."""
@@ -44,7 +44,7 @@ def overfitted(fgsm: Sequence[float], pgd: Sequence[float], first: int = 0) -> O
     return None
 
 
-def watch(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
+def watch(spec: Train, state: TrainingState, x: Tensor, y: Tensor, run: Run) -> None:
     """Add the probe batch's accuracies after this epoch to the state's and to the metrics; warn when it overfits.
 
     `x`, `y`: images as stored. Both attacks are on the network itself, not on its average.
@@ -92,7 +92,7 @@ def watch(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
         )
 
 
-def found_in(spec: Train, state: State) -> Overfitting | None:
+def found_in(spec: Train, state: TrainingState) -> Overfitting | None:
     """What the state's accuracies say. Before eps has risen to its full value nothing can be told."""
     risen = int(spec.eps_warmup * spec.rounds)
     return overfitted(state.fgsm, state.pgd, risen)

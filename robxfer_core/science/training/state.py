@@ -16,7 +16,7 @@ FILE = "train_state.pt"
 
 
 @dataclass
-class State:
+class TrainingState:
     """A training between two steps. There is no random state: seeds follow from the epoch and the image."""
 
     network: Network
@@ -42,7 +42,7 @@ class State:
     """Of `free`: [batch size, C, H, W], by place in the batch, equal on all processes."""
 
     @classmethod
-    def start(cls, network: Network, how: Sgd, averaged: bool, team: Team) -> "State":
+    def start(cls, network: Network, how: Sgd, averaged: bool, team: Team) -> "TrainingState":
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=how.lr,

@@ -26,7 +26,7 @@ from robxfer_core.spec.fields import Attack, ThreatModel
 from . import overfitting
 from .adversarial import carries_perturbation, step
 from .distributed import Team
-from .state import State
+from .state import TrainingState
 
 CALIBRATION = 512
 """Images of a batch by which an untrained network's batch norm is calibrated."""
@@ -52,7 +52,7 @@ def train(spec: Train, inputs: Inputs, run: Run) -> TrainResult:
         raise ValueError(f"{data.name} has {len(kept)} training images beside those held out; takes 2 or more")
     network = starting_network(spec, data, kept, inputs.maybe("init")).to(run.device)
     team = Team(run.rank, run.ranks) if spec.epochs else Team()
-    state = State.start(network, spec.optimizer, averaged=spec.ema is not None, team=team)
+    state = TrainingState.start(network, spec.optimizer, averaged=spec.ema is not None, team=team)
     if run.resume is not None:
         state.restore(run.resume)
     x, y = data.x.to(run.device), data.y.to(run.device)
@@ -150,7 +150,7 @@ def calibrate(network: Network, x: Tensor) -> None:
         norm.momentum = 0.1
 
 
-def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
+def train_epoch(spec: Train, state: TrainingState, x: Tensor, y: Tensor, batches: list[Tensor], run: Run) -> None:
     """Take the steps of the state's epoch that are still to take; each batch is the places of its images in x.
 
     Steps that replay a batch follow on each other, and see the same augmented images.
@@ -180,7 +180,7 @@ def train_epoch(spec: Train, state: State, x: Tensor, y: Tensor, batches: list[T
             run.checkpoint(state.save)
 
 
-def _held_out_accuracy(spec: Train, state: State, name: str, images: int) -> models.Accuracy | None:
+def _held_out_accuracy(spec: Train, state: TrainingState, name: str, images: int) -> models.Accuracy | None:
     """Of the last epoch, for the model card."""
     if not state.clean:
         return None
@@ -191,7 +191,7 @@ def _held_out_accuracy(spec: Train, state: State, name: str, images: int) -> mod
     )
 
 
-def measure_held_out(spec: Train, state: State, x: Tensor, y: Tensor, run: Run) -> None:
+def measure_held_out(spec: Train, state: TrainingState, x: Tensor, y: Tensor, run: Run) -> None:
     """Add the accuracies on the held-out images to the state's history and to the metrics."""
     if not len(y):
         return

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robxfer_core.jobs.transfer import Asymptote
 
-from .linear_heads import Group, State, Trained
+from .linear_heads import Group, HeadsState, Trained
 
 FILE = "transfer_state.pt"
 
@@ -18,9 +18,9 @@ FILE = "transfer_state.pt"
 class TransferState:
     """The three trainings of heads, each as far as it is, and the asymptotes found. No random state: seeds follow."""
 
-    curves: State = field(default_factory=State)
-    candidates: State = field(default_factory=State)
-    best: State = field(default_factory=State)
+    curves: HeadsState = field(default_factory=HeadsState)
+    candidates: HeadsState = field(default_factory=HeadsState)
+    best: HeadsState = field(default_factory=HeadsState)
     asymptote: dict[Literal["raw", "standardised"], Asymptote] = field(default_factory=dict)
     """As in result.json, for raw and for standardised features."""
     attacked: list[Tensor] = field(default_factory=list)
@@ -41,12 +41,12 @@ class TransferState:
         return cls(curves, candidates, best, asymptote, held["attacked"])
 
 
-def _held(state: State) -> dict[str, Any]:
+def _held(state: HeadsState) -> dict[str, Any]:
     done = [[vars(trained) for trained in group] for group in state.done]
     return {"done": done, "group": vars(state.group) if state.group else None}
 
 
-def _state(held: dict[str, Any], device: str) -> State:
+def _state(held: dict[str, Any], device: str) -> HeadsState:
     done = [[Trained(**trained) for trained in group] for group in held["done"]]
     group = Group(**held["group"]) if held["group"] else None
-    return State(done, group.to(device) if group else None)
+    return HeadsState(done, group.to(device) if group else None)

@@ -27,17 +27,17 @@ from robxfer_core.science.support.precision import autocast, same_kernels
 from robxfer_core.science.support.schedule import rate
 from robxfer_core.science.support.seeds import derive
 from robxfer_core.science.training.distributed import Team
-from robxfer_core.science.training.state import State
+from robxfer_core.science.training.state import TrainingState
 from robxfer_core.spec.archs import representation
 from robxfer_core.spec.fields import Attack, Sgd, ThreatModel
 
 from . import result
-from .finetune_checkpoint import Record, RegimesState
+from .finetune_checkpoint import FinetuneState, TrainingRecord
 from .linear_heads import head_start
 
 
 @dataclass(frozen=True)
-class Training:
+class FinetuneTraining:
     """One training of the network on the new task."""
 
     images: Tensor
@@ -122,8 +122,8 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult
     fit, held = map(torch.from_numpy, stratified_split(labels, spec.validation, derive(spec.seed, "validation")))
     unseen = _scored(spec, train, held)
     pairs = [(lr, decay) for lr in spec.tune_lr for decay in spec.tune_weight_decay]
-    curves = [Training(order[:size], spec.lr, spec.weight_decay, tested, beside) for size in sizes]
-    candidates = [Training(fit, *pair, unseen, strict=False) for pair in pairs]
+    curves = [FinetuneTraining(order[:size], spec.lr, spec.weight_decay, tested, beside) for size in sizes]
+    candidates = [FinetuneTraining(fit, *pair, unseen, strict=False) for pair in pairs]
     attacked = min(spec.robust.max_images, len(test.y)) * len(spec.robust.eps) if spec.robust is not None else 0
     work.total = spec.epochs * sum(len(each.images) for each in [*curves, *candidates]) + attacked
     work.total += spec.epochs * len(order) * bool(pairs)
@@ -137,7 +137,7 @@ def transfer_network(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult
         chosen = None
         if table:
             best = max(range(len(table)), key=accuracies.__getitem__)
-            again = Training(order, *pairs[best], tested)
+            again = FinetuneTraining(order, *pairs[best], tested)
             same = pairs[best] == (spec.lr, spec.weight_decay)  # the curve is that very training
             record = learnt[-1] if same else work.learn(again)
             chosen = result.tuned(best, table, record.correct_last, test.y)
@@ -185,14 +185,14 @@ class _Work:
         self.spec, self.run = spec, run
         self.source, self.classes = inputs.one("model").path, len(train.classes)
         self.x, self.y = train.x.to(run.device), train.y.to(run.device)
-        self.state = RegimesState() if run.resume is None else RegimesState.restore(run.resume)
-        self.kept: Iterator[Record] = iter(list(self.state.done))
+        self.state = FinetuneState() if run.resume is None else FinetuneState.restore(run.resume)
+        self.kept: Iterator[TrainingRecord] = iter(list(self.state.done))
         self.resume = run.resume
         self.before = self.total = 0
         """Images of the trainings that are done, and of all."""
         self.robust: RobustAccuracy | None = None
 
-    def learn(self, training: Training, main: bool = False) -> Record:
+    def learn(self, training: FinetuneTraining, main: bool = False) -> TrainingRecord:
         """What became of a training; after the main one, robust accuracy is measured. Those done before are passed."""
         spec, state = self.spec, self.state
         record = next(self.kept, None)
@@ -201,7 +201,7 @@ class _Work:
             how = Sgd(
                 lr=training.lr, momentum=spec.momentum, weight_decay=training.weight_decay, schedule=spec.schedule
             )
-            state.training = State.start(network, how, averaged=False, team=Team())
+            state.training = TrainingState.start(network, how, averaged=False, team=Team())
             if self.resume is not None and state.under_way:
                 state.training.restore(self.resume)
             self.resume = None
@@ -209,7 +209,7 @@ class _Work:
             self._train(training, state.training, main)
             if main and spec.robust is not None:
                 self._measure(network, *training.scored)
-            record, state.record, state.under_way = state.record, Record(), False
+            record, state.record, state.under_way = state.record, TrainingRecord(), False
             state.done.append(record)
         if main and spec.robust is not None:
             self.robust = state.robust
@@ -217,7 +217,7 @@ class _Work:
         self.before += spec.epochs * len(training.images)
         return record
 
-    def _train(self, training: Training, at: State, main: bool) -> None:
+    def _train(self, training: FinetuneTraining, at: TrainingState, main: bool) -> None:
         spec, record = self.spec, self.state.record
         while at.epoch < spec.epochs and record.finite:
             batches = epoch_batches(training.images, spec.batch_size, derive(spec.seed, "head", "order", at.epoch))
@@ -240,7 +240,7 @@ class _Work:
                 self.run.metric("test_accuracy", at.epoch, record.test[-1])
             at.epoch, at.step, at.loss = at.epoch + 1, 0, torch.zeros_like(at.loss)
 
-    def _epoch(self, training: Training, at: State, batches: list[Tensor]) -> None:
+    def _epoch(self, training: FinetuneTraining, at: TrainingState, batches: list[Tensor]) -> None:
         """The steps of an epoch that are still to take."""
         spec, seed = self.spec, derive(self.spec.seed, "crop", at.epoch)
         total = spec.epochs * len(batches)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from robxfer_core.jobs.transfer import RobustAccuracy
-from robxfer_core.science.training.state import State
+from robxfer_core.science.training.state import TrainingState
 
 FILE = "transfer_state.pt"
 
 
 @dataclass
-class Record:
+class TrainingRecord:
     """A training by its epochs, as far as it is."""
 
     train_loss: list[float] = field(default_factory=list)
@@ -34,18 +34,18 @@ class Record:
 
 
 @dataclass
-class RegimesState:
+class FinetuneState:
     """The trainings that are done, and the one under way. There is no random state: seeds follow."""
 
-    done: list[Record] = field(default_factory=list)
-    record: Record = field(default_factory=Record)
+    done: list[TrainingRecord] = field(default_factory=list)
+    record: TrainingRecord = field(default_factory=TrainingRecord)
     """Of the training under way."""
     outcomes: list[Tensor] = field(default_factory=list)
     """Of the attacks on the main network, for each eps measured."""
     robust: RobustAccuracy | None = None
     """The robust accuracy, once all are measured."""
     under_way: bool = False
-    training: State | None = None
+    training: TrainingState | None = None
     """The network and its optimiser, while one is under way."""
 
     def save(self, folder: Path) -> None:
@@ -62,9 +62,9 @@ class RegimesState:
             self.training.save(folder)
 
     @classmethod
-    def restore(cls, folder: Path) -> "RegimesState":
+    def restore(cls, folder: Path) -> "FinetuneState":
         """The state that `save` left; its training is restored from the same folder, once it is built."""
         held = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-        done = [Record(**record) for record in held["done"]]
+        done = [TrainingRecord(**record) for record in held["done"]]
         robust = RobustAccuracy.model_validate(held["robust"]) if held["robust"] else None
-        return cls(done, Record(**held["record"]), held["outcomes"], robust, held["under_way"])
+        return cls(done, TrainingRecord(**held["record"]), held["outcomes"], robust, held["under_way"])

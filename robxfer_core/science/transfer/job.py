@@ -24,7 +24,7 @@ from robxfer_core.science.support.seeds import derive
 from . import result
 from .checkpoint import TransferState
 from .finetune import transfer_network, with_head
-from .linear_heads import Head, Images, State, Trained, train_heads
+from .linear_heads import Head, HeadsState, LabelledFeatures, Trained, train_heads
 from .logistic import asymptote
 
 BATCH = 256
@@ -102,7 +102,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult:
     if spec.images_per_class is not None:
         kept = per_class(labels, spec.images_per_class, derive(spec.seed, "images_per_class"))
         at = torch.from_numpy(kept).to(run.device)
-        train, labels = Images(train.x[at], train.y[at]), labels[kept]
+        train, labels = LabelledFeatures(train.x[at], train.y[at]), labels[kept]
     sizes = result.training_sizes(spec, len(labels), len(test.y), 2)
     beside = inputs.maybe("clean")
     if beside is not None and FeaturesResult.read(beside.path).model != about.model:
@@ -125,7 +125,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult:
         if run.checkpoint_due():
             run.checkpoint(state.save)
 
-    def learn(heads: list[Head], scored: Images, before: int, state: State) -> list[Trained]:
+    def learn(heads: list[Head], scored: LabelledFeatures, before: int, state: HeadsState) -> list[Trained]:
         def progress(done: int, _: int) -> None:
             run.progress(before * spec.epochs + done, passes, "epochs")
             pause()
@@ -147,7 +147,7 @@ def transfer(spec: Transfer, inputs: Inputs, run: Run) -> TransferResult:
     _check_losses(curves, learnt)
     for epoch, accuracy in enumerate(learnt[-2].test):
         run.metric("test_accuracy", epoch, accuracy)
-    unseen = Images(train.x[held.to(run.device)], train.y[held.to(run.device)])
+    unseen = LabelledFeatures(train.x[held.to(run.device)], train.y[held.to(run.device)])
     chosen = None
     if candidates:
         # A candidate that diverges is none to choose, but no reason to give up the others.
@@ -205,10 +205,10 @@ def _robust(
     return result.measure_robust(spec.robust, network, test.x, test.y, state.attacked, **how, progress=progress)
 
 
-def _read(folder: Path, split: str, device: str) -> Images:
+def _read(folder: Path, split: str, device: str) -> LabelledFeatures:
     x, y = (np.load(folder / f"{split}_{part}.npy", allow_pickle=False) for part in "xy")
     _check_finite(torch.from_numpy(x), split, 0)
-    return Images(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))
+    return LabelledFeatures(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device))
 
 
 def _learnt(trained: Trained) -> bool:
@@ -224,7 +224,7 @@ def _check_losses(heads: list[Head], trained: list[Trained]) -> None:
             )
 
 
-def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> Curve:
+def _curve(head: Head, trained: Trained, y: Tensor, clean: LabelledFeatures | None) -> Curve:
     beside = None
     if clean is not None:
         first, last = (share(trained.predict(clean.x, first=early) == clean.y) for early in (True, False))
@@ -242,8 +242,8 @@ def _curve(head: Head, trained: Trained, y: Tensor, clean: Images | None) -> Cur
 
 
 def _asymptote(
-    train: Images,
-    test: Images,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
     fit: Tensor,
     held: Tensor,
     classes: int,

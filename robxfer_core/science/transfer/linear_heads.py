@@ -86,7 +86,7 @@ class Group:
 
 
 @dataclass
-class State:
+class HeadsState:
     """What `train_heads` goes on from: the groups that are done, in their order, and the one that is not."""
 
     done: list[list[Trained]] = field(default_factory=list)
@@ -94,7 +94,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Images:
+class LabelledFeatures:
     """Features [n, r] float32 and labels [n] int64, on the device to train on."""
 
     x: Tensor
@@ -110,8 +110,8 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train_heads(
-    train: Images,
-    test: Images,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
     classes: int,
     heads: Sequence[Head],
     *,
@@ -120,7 +120,7 @@ def train_heads(
     momentum: float = 0.9,
     schedule: Schedule | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    state: State | None = None,
+    state: HeadsState | None = None,
 ) -> list[Trained]:
     """Train every head; those with equally many images together, so that an epoch is an epoch for each of them.
 
@@ -131,7 +131,7 @@ def train_heads(
     groups: dict[int, list[int]] = {}
     for index, head in enumerate(heads):
         groups.setdefault(len(head.images), []).append(index)
-    state = state or State()
+    state = state or HeadsState()
     for before, members in list(enumerate(groups.values()))[len(state.done) :]:
         results = _train_group(
             train,
@@ -152,8 +152,8 @@ def train_heads(
 
 
 def _train_group(
-    train: Images,
-    test: Images,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
     classes: int,
     heads: list[Head],
     epochs: int,
@@ -161,7 +161,7 @@ def _train_group(
     momentum: float,
     schedule: Schedule,
     progress: Callable[[int], None],
-    state: State,
+    state: HeadsState,
 ) -> list[Trained]:
     device, count, n, width = train.x.device, len(heads), len(heads[0].images), train.x.shape[1]
     x, test_x = _with_ones(train.x), _with_ones(test.x)

@@ -140,7 +140,7 @@ def _newton_step(x: Tensor, p: Tensor, penalty: Tensor, gradient: Tensor, scale:
 
 
 @dataclass(frozen=True)
-class Asymptote:
+class SolvedHead:
     """The regression with the penalty chosen on validation images, solved on all training images."""
 
     l2: float
@@ -162,7 +162,7 @@ def asymptote(
     classes: int,
     standardised: bool,
     between: Callable[[], None] = lambda: None,
-) -> Asymptote:
+) -> SolvedHead:
     """What a linear head tends to on features x [n, r]: the penalty is chosen by fitting on x[fit], scored on x[held].
 
     Raw features are divided by one number, the root of their mean variance, so that one grid of penalties suits every
@@ -183,7 +183,7 @@ def asymptote(
     at = axes(_scaled(x, standardised, x))
     solution = solve(at, y, classes, best)
     predicted = (at.place(_scaled(x, standardised, test_x)) @ solution.weights).argmax(1)
-    return Asymptote(best, scores[best], predicted == test_y, solution.converged)
+    return SolvedHead(best, scores[best], predicted == test_y, solution.converged)
 
 
 def _scaled(seen: Tensor, standardised: bool, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ SHOWN = 16
 
 
 @dataclass
-class State:
+class ComponentState:
     """What an interrupted run goes on from: all images, the first `parts` parts of them done, the next at `step`."""
 
     x: Tensor
@@ -43,7 +43,7 @@ class State:
         (folder / "state.json").write_text(json.dumps({"parts": self.parts, "step": self.step}))
 
     @classmethod
-    def restore(cls, folder: Path) -> "State":
+    def restore(cls, folder: Path) -> "ComponentState":
         told = json.loads((folder / "state.json").read_text())
         return cls(torch.from_numpy(np.load(folder / "x.npy", allow_pickle=False)), told["parts"], told["step"])
 
@@ -63,7 +63,7 @@ def component(spec: Visualize, inputs: Inputs, run: Run) -> ComponentResult:
         raise ValueError(f"dataset: {got}; takes at least {FEWEST} of side {SMALLEST}")
     chosen = choose(spec, network.head.in_features)
     begun = gaussian_seeds(spec.seed, chosen, (test.x.shape[1], test.x.shape[2], test.x.shape[3]))
-    state = State(begun.clone()) if run.resume is None else State.restore(run.resume)
+    state = ComponentState(begun.clone()) if run.resume is None else ComponentState.restore(run.resume)
     step_size = spec.step(test.x.shape[-1])
 
     def pause() -> None:
@@ -143,7 +143,9 @@ def climb_component(network: Network, x: Tensor, components: Tensor, step_size: 
     )
 
 
-def _climb(spec: Visualize, network: Network, chosen: Tensor, step_size: float, state: State, run: Run) -> None:
+def _climb(
+    spec: Visualize, network: Network, chosen: Tensor, step_size: float, state: ComponentState, run: Run
+) -> None:
     """Bring all images of the state to their last step."""
     steps, parts = spec.gradient_steps, torch.arange(len(chosen)).split(PART)
     with evaluating(network):

@@ -28,7 +28,7 @@ PART = 32
 
 
 @dataclass
-class State:
+class InversionState:
     """What an interrupted run goes on from: all images, the first `parts` parts of them done, the next at `step`."""
 
     match: Match
@@ -41,7 +41,7 @@ class State:
         (folder / "state.json").write_text(json.dumps({"parts": self.parts, "step": self.step}))
 
     @classmethod
-    def restore(cls, folder: Path) -> "State":
+    def restore(cls, folder: Path) -> "InversionState":
         told = json.loads((folder / "state.json").read_text())
         with np.load(folder / "match.npz", allow_pickle=False) as arrays:
             match = Match(**{name: torch.from_numpy(arrays[name]) for name in Match._fields})
@@ -125,15 +125,17 @@ def another(y: Tensor, at: int, first: int) -> int:
     return int(others[0])
 
 
-def _match(spec: Visualize, network: Network, starts: Tensor, goals: Tensor, step_size: float, run: Run) -> State:
+def _match(
+    spec: Visualize, network: Network, starts: Tensor, goals: Tensor, step_size: float, run: Run
+) -> InversionState:
     """Bring all images to their last step."""
     parts, steps = torch.arange(spec.made).split(PART), spec.gradient_steps
     device = run.device
     if run.resume is not None:
-        state = State.restore(run.resume)
+        state = InversionState.restore(run.resume)
     else:
         begun = [begin(network, starts[p].to(device), goals[p].to(device)) for p in parts]
-        state = State(Match(*(torch.cat(each).cpu() for each in zip(*begun, strict=True))))
+        state = InversionState(Match(*(torch.cat(each).cpu() for each in zip(*begun, strict=True))))
     for number in range(state.parts, len(parts)):
         places = parts[number]
         goal, part = goals[places].to(device), Match(*(each[places].to(device) for each in state.match))

@@ -25,7 +25,7 @@ from robxfer_core.spec.archs import CHANNELS, LAYOUTS, representation
 from robxfer_core.spec.datasets import MOMENTS
 from robxfer_core.spec.fields import Attack, ThreatModel
 
-from .mapping import Names, check_fit, names_of, with_counts
+from .mapping import TensorNames, check_fit, names_of, with_counts
 
 HEADER_BYTES = 16 << 20
 """Of a .safetensors file: names and shapes."""
@@ -153,7 +153,7 @@ def _torch(path: Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def _tensors(stored: Mapping[str, Any], names: Names) -> dict[str, Tensor]:
+def _tensors(stored: Mapping[str, Any], names: TensorNames) -> dict[str, Tensor]:
     """The tensors that are taken, by our names."""
     for theirs in names.taken.values():
         tensor = stored[theirs]

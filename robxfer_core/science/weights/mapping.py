@@ -25,7 +25,7 @@ WIDTH = 200
 
 
 @dataclass(frozen=True)
-class Names:
+class TensorNames:
     """Which tensor of a file becomes which of ours."""
 
     taken: dict[str, str]
@@ -49,7 +49,7 @@ class Names:
         (folder / "mapping.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
-def names_of(stored: Mapping[str, Any]) -> Names:
+def names_of(stored: Mapping[str, Any]) -> TensorNames:
     """The body's tensors under `body.`, the classifier's under `head.`. Raises BadUpload where two become one."""
     taken: dict[str, str] = {}
     dropped: dict[str, str] = {}
@@ -69,10 +69,10 @@ def names_of(stored: Mapping[str, Any]) -> Names:
         if ours in taken:
             raise BadUpload(theirs, f"a second tensor of the place of {taken[ours]}", "each weight once")
         taken[ours] = theirs
-    return Names(taken, dropped)
+    return TensorNames(taken, dropped)
 
 
-def check_fit(network: Network, tensors: Mapping[str, Tensor], names: Names, takes: str) -> None:
+def check_fit(network: Network, tensors: Mapping[str, Tensor], names: TensorNames, takes: str) -> None:
     """Raise BadUpload, naming both sides, unless the tensors (by our names) are the network's by name, shape and type.
 
     `takes`: what the network is, for people.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .guard import ENTRIES, NAME_BYTES, PIECE, RATIO, Guard, Names, Take
+from .guard import ENTRIES, NAME_BYTES, PIECE, RATIO, Guard, NameGuard, Take
 from .refusal import BadUpload
 from .tars import Inflated, walk_tar
 
@@ -22,19 +22,19 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 
 
-def survey(path: Path) -> Names:
+def survey(path: Path) -> NameGuard:
     """Judge a zip, tar or gzipped tar whole, keeping nothing of it. Raises BadUpload."""
-    names = Names([], [])
+    names = NameGuard([], [])
     _walk(path, names, frozenset(), lambda name, pieces: None)
     return names
 
 
 def extract(path: Path, wanted: Container[str], take: Take) -> None:
     """Give the files of these names to `take`, one after the other. Raises BadUpload."""
-    _walk(path, Names([], []), wanted, take)
+    _walk(path, NameGuard([], []), wanted, take)
 
 
-def _walk(path: Path, names: Names, wanted: Container[str], take: Take) -> None:
+def _walk(path: Path, names: NameGuard, wanted: Container[str], take: Take) -> None:
     with path.open("rb") as file:
         head = file.read(512)
         file.seek(0)

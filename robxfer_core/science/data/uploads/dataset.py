@@ -14,11 +14,11 @@ from robxfer_core.jobs.import_dataset import ImportDataset
 from robxfer_core.jobs.results import DatasetResult
 from robxfer_core.jobs.run import Inputs, Run
 from robxfer_core.science.data.read import pixels, write_source
-from robxfer_core.science.data.sources import MAX_PIXELS, Part, Source, split_source
+from robxfer_core.science.data.sources import MAX_PIXELS, Source, SourceSplit, split_source
 from robxfer_core.spec.datasets import BadSource
 
 from . import archive, npz
-from .layout import CLASSES, Layout, read_layout
+from .layout import CLASSES, FolderLayout, read_layout
 from .refusal import BadUpload
 
 IMAGE_BYTES = 64 << 20
@@ -66,7 +66,7 @@ def _is_npz(path: Path) -> bool:
 
 def _npz(path: Path, scratch: Path) -> Source:
     arrays = npz.read(path, ("x_train", "y_train", "x_test", "y_test"), scratch)
-    parts: dict[str, Part] = {}
+    parts: dict[str, SourceSplit] = {}
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
         if x.dtype != np.uint8 or x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[3] not in (1, 3)):
@@ -81,7 +81,7 @@ def _npz(path: Path, scratch: Path) -> Source:
         if low < 0 or high >= CLASSES:
             raise BadUpload(f"y_{split}", f"labels from {low} to {high}", f"labels from 0 to {CLASSES - 1} at most")
         x = x[..., 0] if x.ndim == 4 and x.shape[3] == 1 else x
-        parts[split] = Part(y.astype(np.int64), lambda i, x=x: Image.fromarray(np.asarray(x[i])))
+        parts[split] = SourceSplit(y.astype(np.int64), lambda i, x=x: Image.fromarray(np.asarray(x[i])))
     classes = 1 + int(parts["train"].labels.max())
     if int(parts["test"].labels.max()) >= classes:
         raise BadUpload("y_test", f"the label {parts['test'].labels.max()}", f"labels of y_train, 0 to {classes - 1}")
@@ -110,7 +110,7 @@ def _folders(path: Path, spec: ImportDataset, images: Path, run: Run) -> Source:
     return _checked(Source(layout.classes, train, test))
 
 
-def _part(images: Path, places: dict[str, tuple[int, int]], layout: Layout) -> Part:
+def _part(images: Path, places: dict[str, tuple[int, int]], layout: FolderLayout) -> SourceSplit:
     labels = {name: label for label, name in enumerate(layout.classes)}
     order = list(places)
 
@@ -120,7 +120,7 @@ def _part(images: Path, places: dict[str, tuple[int, int]], layout: Layout) -> P
             file.seek(at)
             return decode(file.read(length), order[index])
 
-    return Part(np.array([labels[layout.images[name][1]] for name in order], np.int64), image, order.__getitem__)
+    return SourceSplit(np.array([labels[layout.images[name][1]] for name in order], np.int64), image, order.__getitem__)
 
 
 def decode(data: bytes, name: str) -> Image.Image:

@@ -19,7 +19,7 @@ Take = Callable[[str, Iterator[bytes]], None]
 
 
 @dataclass(frozen=True)
-class Names:
+class NameGuard:
     """What an archive holds, by name."""
 
     files: list[str]
@@ -29,7 +29,7 @@ class Names:
 class Guard:
     """Counts what an archive has had so far, and refuses what is too much or not plain."""
 
-    def __init__(self, size: int, names: Names) -> None:
+    def __init__(self, size: int, names: NameGuard) -> None:
         self.most = min(TOTAL_BYTES, max(FREE_BYTES, RATIO * size))
         self.names = names
         self._seen: set[str] = set()

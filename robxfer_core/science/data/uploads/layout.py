@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from robxfer_core.spec.datasets import IMAGE_SUFFIXES
 
-from .guard import Names
+from .guard import NameGuard
 from .refusal import BadUpload
 
 CLASSES = 10_000
@@ -16,7 +16,7 @@ UNSAFE = frozenset("<>&\"'`\\")
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """The images of a set, by their names in the archive."""
 
     images: dict[str, tuple[str, str]]
@@ -27,7 +27,7 @@ class Layout:
     """Files that are passed by: outside the splits, hidden, or of a split that is not used."""
 
 
-def read_layout(names: Names) -> Layout:
+def read_layout(names: NameGuard) -> FolderLayout:
     """Find the splits and the classes; `val` serves where there is no `test`. Raises BadUpload."""
     found: dict[str, tuple[str, str]] = {}
     tops: set[str] = set()
@@ -50,7 +50,7 @@ def read_layout(names: Names) -> Layout:
     _check_classes(classes, {kind for _, kind in images.values()} - classes)
     (top,) = tops
     _check_empty(names.folders, {(top, split, kind) for split, kind in found.values()})
-    return Layout(images, sorted(classes), len(names.files) - len(images))
+    return FolderLayout(images, sorted(classes), len(names.files) - len(images))
 
 
 def _place(name: str) -> tuple[str, str, str]:

@@ -18,7 +18,7 @@ from robxfer_api.spec_body import SPEC_OPENAPI, Spec
 from robxfer_api.views import experiment_row, experiment_view
 from robxfer_core.jobs.registry import leaves_report
 from robxfer_core.ledger import artifacts, experiments, jobs, uploads, workers
-from robxfer_core.planning.cost import Cost, Measured, estimate
+from robxfer_core.planning.cost import Cost, Throughput, estimate
 from robxfer_core.planning.plan import Plan, make_plan
 from robxfer_core.spec.states import AttemptOutcome, JobState
 from robxfer_core.spec.wire.base import Page
@@ -151,7 +151,7 @@ def _cost(ctx: ApiContext, plan: Plan, states: dict[str, JobState]) -> Cost:
     queues = {node.running.full_queue for node in plan.nodes}
     slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
     measured = {
-        (kind, queue): Measured(total.flops, total.seconds, total.n)
+        (kind, queue): Throughput(total.flops, total.seconds, total.n)
         for (kind, queue, outcome), total in ctx.tally.read(ctx.engine).items()
         if outcome == AttemptOutcome.SUCCEEDED
     }
