@@ -166,8 +166,8 @@ class TableResult(Record):
 
     columns: list[str]
     """The columns' names."""
-    rows: list[list[str]]
-    """The cells of each row."""
+    rows: list[list[str | None]]
+    """The cells of each row; none is shown as a dash."""
 
 
 class Interval(Record):

@@ -2,7 +2,7 @@
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -122,6 +122,6 @@ def write_content(content: ReportContent, path: Path) -> None:
     path.write_text(text + "\n")
 
 
-def verdict_rows(verdicts: list[VerdictRow]) -> list[VerdictRow]:
+def verdict_rows(verdicts: Sequence[VerdictRow]) -> list[VerdictRow]:
     """The verdicts of a report.json without the fields that studies add to them."""
     return [VerdictRow(**{name: getattr(verdict, name) for name in VerdictRow.model_fields}) for verdict in verdicts]

@@ -7,6 +7,7 @@ from typing import Any
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import LocalRun
 from robxfer_core.reports.transfer_gap.collect import collect
+from robxfer_core.reports.transfer_gap.content import PanelVerdict
 from robxfer_core.reports.transfer_gap.summary import summarise
 
 from .synthetic import Study
@@ -21,6 +22,6 @@ def build(study: Study, folder: Path) -> tuple[dict[str, Any], dict[str, Any], P
     return *(json.loads((run.out / name).read_text()) for name in ("report.json", "result.json")), run.out
 
 
-def verdicts(study: Study) -> dict[tuple[str, str], dict[str, Any]]:
-    summary = summarise(study.spec, collect(study.spec, study.inputs))
-    return {(v["target"], v["variant"]): v for v in summary["verdicts"]}
+def verdicts(study: Study) -> dict[tuple[str, str], PanelVerdict]:
+    content = summarise(study.spec, collect(study.spec, study.inputs))
+    return {(verdict.target, verdict.variant): verdict for verdict in content.verdicts}

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from robxfer_core.jobs.results import Interval
+from robxfer_core.jobs.transfer import TransferResult
 from robxfer_core.jobs.transfer_gap_report import TransferGapReport
-from robxfer_core.reports import formatting as words
+from robxfer_core.reports import formatting
+from robxfer_core.reports.base import BadStudy, round_content
+from robxfer_core.reports.heads import epochs_to
+from robxfer_core.reports.outcomes import unpack
 from robxfer_core.reports.plotting import png
 from robxfer_core.reports.report_json import rounded
 from robxfer_core.reports.transfer_gap import figure
-from robxfer_core.reports.transfer_gap.claims import epochs_to
-from robxfer_core.reports.transfer_gap.collect import BadStudy, collect, unpack
+from robxfer_core.reports.transfer_gap.collect import collect
 from robxfer_core.reports.transfer_gap.summary import summarise
 
 from .reported import PAIR, build
@@ -79,8 +83,9 @@ def test_every_accuracy_is_a_row_of_the_table(whole: Any) -> None:
     rows = parquet.read_table(out / "results.parquet").to_pylist()
     assert len(rows) == 10 * (4 + 1) * 5 * 2 * 2 * 30  # arms, levels and random, seeds, sizes, standardised, epochs
     row = next(r for r in rows if (r["variant"], r["eps"], r["seed"], r["epoch"]) == ("antirobust", 2.0, 3, 30))
-    job = next(r for r in study.results("arms.1.transfers") if (r["model"]["threat"]["eps"], r["seed"]) == (2.0, 3))
-    assert row["accuracy"] == job["curves"][0]["test"][-1]
+    jobs = study.results("arms.1.transfers", TransferResult)
+    job = next(result for result in jobs if (result.model.threat.eps, result.seed) == (2.0, 3))
+    assert row["accuracy"] == job.curves[0].test[-1]
     assert (row["n"], row["standardised"], row["robust_accuracy"]) == (300, False, None)
     assert row["source_key"] == f"sources-{3 * 5 + 3}"
     assert all(r["source_key"] is None for r in rows if r["random_init"])
@@ -130,17 +135,17 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("targets", [1, 4])
 def test_the_figure_is_a_grid(tmp_path: Path, targets: int) -> None:
     study = Study(tmp_path, arms=PAIR, targets=[f"target number {i}, long" for i in range(targets)], epochs=3, seeds=2)
-    summary = rounded(summarise(study.spec, collect(study.spec, study.inputs)))
-    drawn = figure.draw(summary["arms"], summary["verdicts"])
+    content = round_content(summarise(study.spec, collect(study.spec, study.inputs)))
+    drawn = figure.draw_figure(content.arms, content.verdicts)
     assert drawn is not None
     assert len(drawn.axes) == 2 * targets
     assert {len(axes.lines) for axes in drawn.axes} == {5}  # four levels and the random networks
     assert png(drawn).startswith(b"\x89PNG")
-    assert figure.draw(summary["arms"], summary["verdicts"], figure.CONTROLS) is None
-    again = figure.draw(summary["arms"], [], standardised=True)
+    assert figure.draw_figure(content.arms, content.verdicts, figure.CONTROLS) is None
+    again = figure.draw_figure(content.arms, [], standardised=True)
     assert again is not None
     raw, standardised = (grid.axes[0].lines[0].get_ydata() for grid in (drawn, again))
-    curves = {c["standardised"]: 100 * np.array(c["lines"][0]["mean"]) for c in summary["arms"][0]["curves"]}
+    curves = {group.standardised: 100 * np.array(group.lines[0].mean) for group in content.arms[0].curves}
     assert np.array_equal(raw, curves[False])
     assert np.array_equal(standardised, curves[True])
     assert not np.array_equal(raw, standardised)
@@ -161,8 +166,8 @@ def test_bits_come_back() -> None:
 
 
 def test_an_accuracy_is_printed_within_its_bounds() -> None:
-    assert words.accuracy({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "99.8 [99.5, 100.0]"
-    assert words.points({"mean": 0.998, "low": 0.995, "high": 1.0012}) == "+99.8 [+99.5, +100.1]"
+    assert formatting.accuracy(Interval(mean=0.998, low=0.995, high=1.0012)) == "99.8 [99.5, 100.0]"
+    assert formatting.points(Interval(mean=0.998, low=0.995, high=1.0012)) == "+99.8 [+99.5, +100.1]"
 
 
 def test_rounding_keeps_small_p_and_drops_what_is_no_number() -> None:

@@ -8,17 +8,29 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.compute import compute, result_json
+from robxfer_core.jobs.evaluate import EvaluateResult
+from robxfer_core.jobs.results import DatasetResult, DatasetSummary, ModelCard, Result, StoredImages, TaskSummary
+from robxfer_core.jobs.robustify_dataset import (
+    DistanceSummary,
+    GeneratorAccuracy,
+    MatchingCost,
+    RelativeDistance,
+    RobustifiedData,
+    RobustifyDatasetResult,
+    SeedData,
+)
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.jobs.train import Training
+from robxfer_core.jobs.transfer import Asymptote, Curve, Rates, TransferResult, TunedHead
 from robxfer_core.planning.experiment import read_spec
 from robxfer_core.planning.plan import Node, make_plan
+from robxfer_core.reports.base import BadStudy
 from robxfer_core.reports.source_modification.costs import break_even, updates
-from robxfer_core.reports.transfer_gap.collect import BadStudy
 from robxfer_core.spec.datasets import BUILTIN, DatasetInfo
 from robxfer_core.spec.errors import SpecError
 
-from .synthetic import card, pack
+from .synthetic import card, evaluation, pack
 
 TOY = Path(__file__).parents[2] / "examples" / "toy" / "source_modification.yaml"
 SEEDS, N_TRAIN, N_TEST, STEPS = 5, 1000, 500, 100
@@ -35,14 +47,20 @@ PLANTED = {
 MAKERS = {"robust": ADVERSARIAL, "nonrobust": TRAINING}
 
 
-class Made:
+def distance(mean: float) -> DistanceSummary:
+    return DistanceSummary(mean=mean, q10=mean, median=mean, q90=mean, max=mean)
+
+
+class MadeUpStudy:
     """Results of a made-up study under a folder, and the report that takes them."""
 
     def __init__(self, folder: Path, planted: dict[str, tuple[float, float]] = PLANTED, **how: Any) -> None:
         self.folder, self.how, self.fields = folder, how, dict[str, list[Input]]()
         self.rng = np.random.default_rng(3)
-        shape, data = [3, 32, 32], {"name": "cifar10", "classes": 10, "n_train": N_TRAIN, "n_test": 300}
-        self.put("data", {"data": data | {"shape": shape}})
+        data = DatasetSummary(
+            name="cifar10", variant="standard", classes=10, shape=(3, 32, 32), n_train=N_TRAIN, n_test=300
+        )
+        self.put("data", DatasetResult(data=data))
         difficulty = self.rng.permutation(N_TEST)
         self.arms = []
         for index, (name, (accuracy, robust)) in enumerate(planted.items()):
@@ -60,11 +78,11 @@ class Made:
     def _keys(self, index: int, field: str) -> list[str]:
         return [f"arms.{index}.{field}"]
 
-    def put(self, field: str, result: dict[str, Any]) -> None:
+    def put(self, field: str, result: Result) -> None:
         items = self.fields.setdefault(field, [])
         path = self.folder / f"{field}-{len(items)}"
         path.mkdir(parents=True)
-        (path / "result.json").write_text(json.dumps(result))
+        (path / "result.json").write_bytes(result_json(result))
         items.append(Input(path, path.name))
 
     def _arm(self, at: str, name: str, accuracy: float, robust: float, seed: int, difficulty: np.ndarray) -> None:
@@ -73,43 +91,64 @@ class Made:
         right = difficulty + 40 * self.rng.standard_normal(N_TEST) < (accuracy + 0.004 * self.rng.random()) * N_TEST
         curve = np.linspace(0.2, right.mean(), 10)
         curve[-1], outcome = right.mean(), pack(right)
-        asymptote = {"test": float(right.mean()), "l2": 0.1, "converged": True}
+        asymptote = Asymptote(test=float(right.mean()), l2=0.1, validation=0.5, converged=True)
         curves = [
-            {
-                "n": 700,
-                "standardised": standardised,
-                "test": curve.tolist(),
-                "correct_first": pack(np.arange(N_TEST) < 0.2 * N_TEST),
-                "correct_last": outcome,
-            }
+            Curve(
+                n=700,
+                standardised=standardised,
+                train_loss=[1.0] * 10,
+                test=curve.tolist(),
+                mean_per_class=None,
+                correct_first=pack(np.arange(N_TEST) < 0.2 * N_TEST),
+                correct_last=outcome,
+            )
             for standardised in (False, True)
         ]
-        told = {"model": model, "seed": seed, "curves": curves, "tuned": {"test": 0.5}}
-        data = {"n_test": N_TEST, "classes": 10}
-        self.put(f"{at}.transfers", told | {"asymptote": {"raw": asymptote, "standardised": asymptote}, "data": data})
+        transfer = TransferResult(
+            model=model,
+            data=TaskSummary(name="Caltech-101", variant="standard", n_train=700, n_test=N_TEST, classes=10),
+            regime="fixed_feature",
+            unfrozen_blocks=0,
+            curves=curves,
+            asymptote={"raw": asymptote, "standardised": asymptote},
+            tuned=TunedHead(
+                best=Rates(lr=0.1, weight_decay=0.0),
+                validation=0.5,
+                test=0.5,
+                mean_per_class=None,
+                correct=outcome,
+                table=[],
+            ),
+            robust=None,
+            seed=seed,
+        )
+        self.put(f"{at}.transfers", transfer)
         if epochs:
             self.put(f"{at}.sources", self._evaluation(model, robust))
         if name in MAKERS:
             generator = card(MAKERS[name].get("threat", {"eps": 0.0})["eps"], seed + 1_000_000)
             strength = self.how.get("generator", 0.6) if name == "robust" else 0.2
             self.put(f"{at}.generators", self._evaluation(generator, strength))
-            distance = {at: {"mean": value} for at, value in (("start", 1.2), ("reached", 0.1), ("stored", 0.1))}
+            n_made = self.how.get("n_made", N_TRAIN)
             self.put(
                 f"{at}.made",
-                {
-                    "data": {"n_train": self.how.get("n_made", N_TRAIN), "name": "cifar10", "variant": name},
-                    "seed": seed,
-                    "seed_data": {"name": "flowers17", "n": 500, "same": False},
-                    "relative_distance": distance,
-                    "agreement": self.how.get("agreement", {}).get((name, seed), 0.97),
-                    "generator_accuracy": {"made": 0.9, "test": 0.8},
-                    "cost": {"gradient_steps": STEPS * self.how.get("n_made", N_TRAIN)},
-                },
+                RobustifyDatasetResult(
+                    data=RobustifiedData(name="cifar10", variant=name, n_train=n_made, n_test=300),
+                    generator=generator,
+                    generator_accuracy=GeneratorAccuracy(train=0.9, made=0.9, test=0.8),
+                    seed_data=SeedData(name="flowers17", n=500, same=False),
+                    relative_distance=RelativeDistance(
+                        start=distance(1.2), reached=distance(0.1), stored=distance(0.1)
+                    ),
+                    agreement=self.how.get("agreement", {}).get((name, seed), 0.97),
+                    cost=MatchingCost(gradient_steps=STEPS * n_made, flops=1e9),
+                    stored=StoredImages(dtype="float16", bytes=1000),
+                    seed=seed,
+                ),
             )
 
-    def _evaluation(self, model: dict[str, Any], robust: float) -> dict[str, Any]:
-        correct = {"0": pack(np.arange(300) < 240), "0.5": pack(np.arange(300) < 300 * robust)}
-        return {"model": model, "n": 300, "norm": "l2", "correct": correct}
+    def _evaluation(self, model: ModelCard, robust: float) -> EvaluateResult:
+        return evaluation(model, {0.0: np.arange(300) < 240, 0.5: np.arange(300) < 300 * robust})
 
     def report(self, name: str = "report") -> tuple[dict[str, Any], LocalRun]:
         run = LocalRun(self.folder / name)
@@ -120,7 +159,7 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], LocalRun]:
-    return Made(tmp_path_factory.mktemp("study")).report()
+    return MadeUpStudy(tmp_path_factory.mktemp("study")).report()
 
 
 def rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -199,7 +238,7 @@ def test_updates_are_counted_as_batches_are_cut() -> None:
     ],
 )
 def test_an_arm_that_failed_its_checks_has_no_verdict(how: dict[str, Any], arm: str, says: str, tmp_path: Path) -> None:
-    told = rows(Made(tmp_path, **how).report()[0])
+    told = rows(MadeUpStudy(tmp_path, **how).report()[0])
     assert told[arm]["verdict"] == "unusable"
     assert says in told[arm]["reason"]
     assert told["nonrobust"]["verdict"] == "hinders"
@@ -207,13 +246,13 @@ def test_an_arm_that_failed_its_checks_has_no_verdict(how: dict[str, Any], arm: 
 
 def test_results_that_make_no_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadStudy, match="unequal numbers of updates"):
-        Made(tmp_path / "sizes", n_made=N_TRAIN - 1).report()
+        MadeUpStudy(tmp_path / "sizes", n_made=N_TRAIN - 1).report()
     with pytest.raises(BadStudy, match=r"robust: sources of the seeds \(0, 1\)"):
-        Made(tmp_path / "seeds", seeds={"robust": 2}).report()
+        MadeUpStudy(tmp_path / "seeds", seeds={"robust": 2}).report()
 
 
 def test_one_source_an_arm_shows_nothing(tmp_path: Path) -> None:
-    report, _ = Made(tmp_path, seeds=dict.fromkeys(PLANTED, 1)).report()
+    report, _ = MadeUpStudy(tmp_path, seeds=dict.fromkeys(PLANTED, 1)).report()
     assert {row["verdict"] for row in report["arms"] if "verdict" in row} == {"not_shown"}
 
 

@@ -1,13 +1,13 @@
 """What a steganalysis study says, of made-up detectors with planted errors."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.stats import binom
 
+from robxfer_core.jobs.results import Interval
 from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.planning.experiment import read_spec
+from robxfer_core.reports.sources import SourceChecks, SourceLevel
 from robxfer_core.reports.steganalysis.collect import Detection, Task
 from robxfer_core.reports.steganalysis.summary import summarise
 
@@ -22,12 +22,12 @@ LEVELS = (0.0, 0.5, 1.0)
 PAIRS = 1500
 
 
-def sources(**failed: str) -> dict[str, Any]:
-    return {
-        "norm": "l2",
-        "levels": [{"eps": eps} for eps in LEVELS],
-        "failed": {float(k[1:]): v for k, v in failed.items()},
-    }
+def sources(**failed: str) -> SourceChecks:
+    clean = Interval(mean=0.9, low=None, high=None)
+    levels = [
+        SourceLevel(eps=eps, name="cnn", arch="cnn x 1", seeds=[0], clean=clean, robust={}, ok=True) for eps in LEVELS
+    ]
+    return SourceChecks(norm="l2", levels=levels, failed={name[1:]: reason for name, reason in failed.items()})
 
 
 def task(label: str, p_e: tuple[float, ...], reference: float, seeds: int = 4) -> Task:

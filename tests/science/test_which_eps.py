@@ -12,7 +12,7 @@ from scipy import stats
 from robxfer_core.jobs.compute import compute
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
-from robxfer_core.reports.transfer_gap.collect import BadStudy
+from robxfer_core.reports.base import BadStudy
 from robxfer_core.reports.which_eps.best import with_the_best
 
 from .synthetic import pack

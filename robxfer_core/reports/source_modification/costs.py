@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 from robxfer_core.jobs.robustify_dataset import RobustifyDataset
 from robxfer_core.jobs.shapes import Shapes
-from robxfer_core.jobs.source_modification_report import SourceArm, SourceModificationReport
+from robxfer_core.jobs.source_modification_report import ArmName, SourceArm, SourceModificationReport
 from robxfer_core.jobs.train import Train, Training
 from robxfer_core.spec.base import Ref
 
 from .collect import Study
+from .content import ArmCost, Costs
 
 FORMULA = (
     "The robust-data way costs G + M + N S for N sources: an adversarially trained generator (G), the set made by it "
@@ -19,36 +19,38 @@ FORMULA = (
 )
 
 
-def costs(spec: SourceModificationReport, study: Study) -> dict[str, Any]:
+def count_costs(spec: SourceModificationReport, study: Study) -> Costs:
     """By arm the operations of one source, and of what its set costs once; and where robust data breaks even."""
-    arms = {arm.name: _arm(arm, study) for arm in spec.arms if arm.training is not None}
-    found: dict[str, Any] = {"unit": "floating-point operations", "formula": FORMULA, "arms": arms, "break_even": None}
-    if {"robust", "adversarial"} <= arms.keys():
-        robust, adversarial = arms["robust"], arms["adversarial"]
-        once = robust["generator"] + robust["making"]
-        found["break_even"] = break_even(once, robust["source"], adversarial["source"])
-    return found
+    arms: dict[ArmName, ArmCost] = {arm.name: _arm_cost(arm, study) for arm in spec.arms if arm.training is not None}
+    even = None
+    if "robust" in arms and "adversarial" in arms:
+        even = break_even(arms["robust"].once, arms["robust"].source, arms["adversarial"].source)
+    return Costs(unit="floating-point operations", formula=FORMULA, arms=arms, break_even=even)
 
 
-def break_even(once: float, each: float, other: float) -> int | None:
-    """The smallest number N of sources with once + N each <= N other; None: there is none."""
-    return max(1, math.ceil(once / (other - each))) if each < other else None
+def break_even(once: float, source: float, other: float) -> int | None:
+    """The smallest number N of sources with once + N source <= N other; None: there is none."""
+    return max(1, math.ceil(once / (other - source))) if source < other else None
 
 
-def _arm(arm: SourceArm, study: Study) -> dict[str, Any]:
+def _arm_cost(arm: SourceArm, study: Study) -> ArmCost:
     assert arm.training is not None
-    channels, side, _ = study.data["shape"]
-    data = Shapes(channels, side, study.data["classes"], study.data["n_train"], study.data["n_test"])
-    row = {"source": _training(arm.training, data), "updates": updates(arm.training, study.data["n_train"])}
-    row |= {"generator": 0.0, "making": 0.0}
-    made = next((each.made for each in study.arms if each.name == arm.name), ())
-    if arm.generator_training is not None and made:
+    channels, side, _ = study.data.shape
+    data = Shapes(channels, side, study.data.classes, study.data.n_train, study.data.n_test)
+    sets = next((collected.sets for collected in study.arms if collected.name == arm.name), ())
+    generating = making = 0.0
+    if arm.generator_training is not None and sets:
         generator = replace(data, arch=arm.generator_training.arch)
-        steps = made[0]["cost"]["gradient_steps"] // made[0]["data"]["n_train"]
-        making = RobustifyDataset(dataset=Ref("data"), generator=Ref("generator"), steps=steps)
-        row["generator"] = _training(arm.generator_training, data)
-        row["making"] = making.flops({"data": data, "generator": generator}, data)
-    return row
+        steps = sets[0].cost.gradient_steps // sets[0].data.n_train
+        job = RobustifyDataset(dataset=Ref("data"), generator=Ref("generator"), steps=steps)
+        generating = _training(arm.generator_training, data)
+        making = job.flops({"data": data, "generator": generator}, data)
+    return ArmCost(
+        source=_training(arm.training, data),
+        updates=updates(arm.training, study.data.n_train),
+        generator=generating,
+        making=making,
+    )
 
 
 def _training(training: Training, data: Shapes) -> float:

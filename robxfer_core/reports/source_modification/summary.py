@@ -1,79 +1,93 @@
-"""A source-modification study's results as the JSON of its report: arms, verdicts, costs, headline."""
+"""A source-modification study's results as the content of its report: arms, verdicts, costs, headline."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from robxfer_core.jobs.results import Headline, Interval, TableResult
 from robxfer_core.jobs.source_modification_report import SourceModificationReport
 from robxfer_core.reports.formatting import accuracy, percent, points
-from robxfer_core.reports.stats import Estimate, bounds, critical, crossed, detectable, differences, over_seeds
-from robxfer_core.reports.transfer_gap.claims import epochs_to
+from robxfer_core.reports.heads import epochs_to
+from robxfer_core.reports.stats import Estimate, critical, crossed, detectable, differences, mean_interval, over_seeds
 from robxfer_core.reports.verdict import MEANING, Word, word
 
-from .collect import Arm, Study, clean, robust
-from .costs import costs
+from .collect import Arm, Evaluated, Study, clean, robust
+from .content import (
+    AgreementAccuracy,
+    ArmCost,
+    ArmSummary,
+    ConstructedSets,
+    Costs,
+    CurveGroup,
+    Distances,
+    Line,
+    NetworkAccuracy,
+    Settings,
+    SourceModificationContent,
+)
+from .costs import count_costs
+from .naming import NAMES, operations
 
-SCHEMA = 1
-NAMES = {
-    "standard": "standard",
-    "robust": "robust data",
-    "nonrobust": "non-robust data",
-    "adversarial": "adversarial",
-    "random_init": "random network",
-}
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against the standard one. Intervals are simultaneous over the arms (Bonferroni)."""
+
+    difference: Interval
+    first_difference: Interval
+    verdict: Word
+    reason: str | None
+    detectable: float | None
 
 
-def summarise(spec: SourceModificationReport, study: Study) -> dict[str, Any]:
-    """All of report.json but the versions of the software. Accuracies are fractions, eps in pixel units."""
+def summarise(spec: SourceModificationReport, study: Study) -> SourceModificationContent:
+    """The statistics of a study. Accuracies are fractions, eps in pixel units."""
     alpha = 1 - spec.confidence
-    judged = [arm for arm in study.arms if arm.name != "random_init"]
-    estimate = differences([arm.outcomes() for arm in judged])
-    first = differences([arm.outcomes(first=True) for arm in judged])
-    told = costs(spec, study)
-    rows = []
-    for arm in study.arms:
-        row = _arm(arm, alpha)
-        if arm in judged[1:]:
-            at = judged.index(arm) - 1
-            one = _at(estimate, at)
-            row |= _verdict(one, unusable(arm, study, spec), spec, len(judged) - 1)
-            row["first_difference"] = bounds(_at(first, at), alpha, len(judged) - 1)
-        rows.append(row)
-    return {
-        "schema": SCHEMA,
-        "title": spec.title,
-        "target": spec.target,
-        "settings": {
-            "eps": spec.eps,
-            "margin": spec.margin,
-            "confidence": spec.confidence,
-            "min_agreement": spec.min_agreement,
-            "endpoint": "test accuracy at the last epoch, whole training split, raw features",
-            "comparisons": len(judged) - 1,
-        },
-        "source_data": study.data,
-        "seeds": list(study.arms[0].seeds),
-        "arms": rows,
-        "costs": told,
-        "headline": {"text": headline(spec.target, {row["name"]: row for row in rows}, told)},
-        "table": table(spec, rows, told),
-        "curves": [_curves(study, standardised, alpha) for standardised in (False, True)],
-        "meaning": {name: text.replace("eps 0", "the standard arm") for name, text in MEANING.items()},
+    trained = [arm for arm in study.arms if arm.name != "random_init"]
+    last = differences([arm.outcomes() for arm in trained])
+    first = differences([arm.outcomes(first=True) for arm in trained])
+    comparisons = {
+        arm.name: _compare(_at(last, i), _at(first, i), unusable(arm, study, spec), spec, len(trained) - 1)
+        for i, arm in enumerate(trained[1:])
     }
+    arms = [_arm(arm, comparisons.get(arm.name), alpha) for arm in study.arms]
+    costs = count_costs(spec, study)
+    return SourceModificationContent(
+        title=spec.title,
+        target=spec.target,
+        settings=Settings(
+            eps=spec.eps,
+            margin=spec.margin,
+            confidence=spec.confidence,
+            min_agreement=spec.min_agreement,
+            endpoint="test accuracy at the last epoch, whole training split, raw features",
+            comparisons=len(trained) - 1,
+        ),
+        source_data=study.data,
+        seeds=list(study.arms[0].seeds),
+        arms=arms,
+        costs=costs,
+        headline=Headline(text=headline(spec.target, arms, costs)),
+        table=table(spec, arms, costs),
+        curves=[_curves(study, standardised, alpha) for standardised in (False, True)],
+        meaning={name: text.replace("eps 0", "the standard arm") for name, text in MEANING.items()},
+    )
 
 
 def unusable(arm: Arm, study: Study, spec: SourceModificationReport) -> str | None:
     """Why an arm has no verdict, or None: networks that are not robust as they claim, or a set that was not made."""
     claimed = {"adversarial": ("sources", arm.sources), "robust": ("generators", arm.generators)}
     if arm.name in claimed:
-        kind, networks = claimed[arm.name]
-        own, other = (float(robust(each).mean()) for each in (networks, study.arms[0].sources))
+        role, networks = claimed[arm.name]
+        own, other = float(robust(networks).mean()), float(robust(study.arms[0].sources).mean())
         if own <= other:
             return (
-                f"its adversarially trained {kind} do not beat the standard sources at eps {spec.eps:g} "
+                f"its adversarially trained {role} do not beat the standard sources at eps {spec.eps:g} "
                 f"({percent(own)} against {percent(other)} robust accuracy)"
             )
-    least = min((made["agreement"] for made in arm.made), default=1.0)
+    least = min((result.agreement for result in arm.sets), default=1.0)
     if least < spec.min_agreement:
         return (
             f"the generator gives {percent(least)} of a made set's images the class of their originals, "
@@ -82,84 +96,98 @@ def unusable(arm: Arm, study: Study, spec: SourceModificationReport) -> str | No
     return None
 
 
-def _arm(arm: Arm, alpha: float) -> dict[str, Any]:
+def _arm(arm: Arm, comparison: Comparison | None, alpha: float) -> ArmSummary:
     test = arm.test()
     asymptote = np.array([np.nan if head.asymptote is None else head.asymptote for head in arm.whole()])
     epochs = epochs_to(test, 0.9 * asymptote)
     reached = epochs[~np.isnan(epochs)]
-    tuned = [head.tuned["test"] for head in arm.whole() if head.tuned is not None]
-    row: dict[str, Any] = {
-        "name": arm.name,
-        "accuracy": bounds(crossed(arm.outcomes()), alpha),
-        "first": bounds(crossed(arm.outcomes(first=True)), alpha),
-        "epochs_to_90": bounds(over_seeds(reached), alpha) if len(reached) else None,
-        "reached": len(reached),
-        "seeds": len(test),
-        "asymptote": None if np.isnan(asymptote).any() else bounds(over_seeds(asymptote), alpha),
-        "tuned": bounds(over_seeds(tuned), alpha) if tuned else None,
-        "by_seed": test[:, -1].tolist(),
-        "source": _networks(arm.sources, alpha),
-        "generator": _networks(arm.generators, alpha),
-        "made": None,
-    }
-    if arm.made:
-        row["made"] = {
-            "seed_data": arm.made[0]["seed_data"],
-            "relative_distance": {
-                at: bounds(over_seeds([made["relative_distance"][at]["mean"] for made in arm.made]), alpha)
-                for at in ("start", "reached", "stored")
-            },
-            "agreement": [made["agreement"] for made in arm.made],
-            "generator_accuracy": {
-                on: bounds(over_seeds([made["generator_accuracy"][on] for made in arm.made]), alpha)
-                for on in ("made", "test")
-            },
-        }
-    return row
+    tuned = [head.tuned.test for head in arm.whole() if head.tuned is not None]
+    compared: dict[str, Any] = {} if comparison is None else vars(comparison)
+    return ArmSummary(
+        name=arm.name,
+        accuracy=mean_interval(crossed(arm.outcomes()), alpha),
+        first=mean_interval(crossed(arm.outcomes(first=True)), alpha),
+        epochs_to_90=mean_interval(over_seeds(reached), alpha) if len(reached) else None,
+        reached=len(reached),
+        seeds=len(test),
+        asymptote=None if np.isnan(asymptote).any() else mean_interval(over_seeds(asymptote), alpha),
+        tuned=mean_interval(over_seeds(tuned), alpha) if tuned else None,
+        by_seed=test[:, -1].tolist(),
+        source=_networks(arm.sources, alpha),
+        generator=_networks(arm.generators, alpha),
+        made=_sets(arm, alpha),
+        **compared,
+    )
 
 
-def _networks(networks: Any, alpha: float) -> dict[str, Any] | None:
+def _sets(arm: Arm, alpha: float) -> ConstructedSets | None:
+    if not arm.sets:
+        return None
+    distances = [result.relative_distance for result in arm.sets]
+    accuracies = [result.generator_accuracy for result in arm.sets]
+    return ConstructedSets(
+        seed_data=arm.sets[0].seed_data,
+        relative_distance=Distances(
+            start=mean_interval(over_seeds([distance.start.mean for distance in distances]), alpha),
+            reached=mean_interval(over_seeds([distance.reached.mean for distance in distances]), alpha),
+            stored=mean_interval(over_seeds([distance.stored.mean for distance in distances]), alpha),
+        ),
+        agreement=[result.agreement for result in arm.sets],
+        generator_accuracy=AgreementAccuracy(
+            made=mean_interval(over_seeds([accuracy.made for accuracy in accuracies]), alpha),
+            test=mean_interval(over_seeds([accuracy.test for accuracy in accuracies]), alpha),
+        ),
+    )
+
+
+def _networks(networks: Sequence[Evaluated], alpha: float) -> NetworkAccuracy | None:
     if not networks:
         return None
-    return {"clean": bounds(crossed(clean(networks)), alpha), "robust": bounds(crossed(robust(networks)), alpha)}
+    return NetworkAccuracy(
+        clean=mean_interval(crossed(clean(networks)), alpha), robust=mean_interval(crossed(robust(networks)), alpha)
+    )
 
 
-def _verdict(
-    difference: Estimate, problem: str | None, spec: SourceModificationReport, comparisons: int
-) -> dict[str, Any]:
-    """An arm against the standard one: intervals are simultaneous over the arms (Bonferroni)."""
+def _compare(
+    difference: Estimate, first: Estimate, problem: str | None, spec: SourceModificationReport, comparisons: int
+) -> Comparison:
     alpha = 1 - spec.confidence
     low, high = (np.atleast_1d(end) for end in difference.interval(alpha, comparisons))
-    found: Word = "unusable" if problem else word(low, high, spec.margin)
-    shown = bounds(difference, alpha, comparisons)
-    reach = detectable(Estimate(difference.mean, difference.error, difference.df), alpha / comparisons, spec.margin)
-    if problem is None and found == "not_shown":
+    verdict: Word = "unusable" if problem else word(low, high, spec.margin)
+    smallest = detectable(difference, alpha / comparisons, spec.margin)
+    if verdict == "not_shown":
         problem = (
             "one seed gives no interval"
-            if reach is None
-            else f"this design would likely have shown {100 * reach:.1f} points (power 80 %)"
+            if smallest is None
+            else f"this design would likely have shown {100 * smallest:.1f} points (power 80 %)"
         )
-    return {"difference": shown, "verdict": found, "reason": problem, "detectable": reach}
+    return Comparison(
+        difference=mean_interval(difference, alpha, comparisons),
+        first_difference=mean_interval(first, alpha, comparisons),
+        verdict=verdict,
+        reason=problem,
+        detectable=smallest,
+    )
 
 
-def headline(target: str, rows: dict[str, Any], told: dict[str, Any]) -> str:
+def headline(target: str, arms: Sequence[ArmSummary], costs: Costs) -> str:
     """The study's answer, in a sentence without its full stop."""
-    said = []
+    by_name = {arm.name: arm for arm in arms}
+    parts = [f"on {target}, against standard sources at {percent(by_name['standard'].accuracy.mean)}"]
+    answers = []
     for name, text in (("robust", "trained on the robust set"), ("adversarial", "adversarially trained")):
-        row = rows.get(name)
-        if row is not None:
-            found = row["verdict"].replace("_", " ")
-            said.append(f"sources {text}: {points(row['difference'])} points ({found})")
-    answer = f"on {target}, against standard sources at {percent(rows['standard']['accuracy']['mean'])}"
-    if said:
-        answer += ", " + "; ".join(said)
-    if {"robust", "adversarial"} <= rows.keys():
-        at = told["break_even"]
-        answer += "; the robust set " + (f"costs less from {at} sources on" if at else "never costs less")
-    return answer
+        arm = by_name.get(name)
+        if arm is not None and arm.difference is not None and arm.verdict is not None:
+            answers.append(f"sources {text}: {points(arm.difference)} points ({arm.verdict.replace('_', ' ')})")
+    if answers:
+        parts.append(", " + "; ".join(answers))
+    if {"robust", "adversarial"} <= by_name.keys():
+        even = costs.break_even
+        parts.append("; the robust set " + (f"costs less from {even} sources on" if even else "never costs less"))
+    return "".join(parts)
 
 
-def table(spec: SourceModificationReport, rows: list[dict[str, Any]], told: dict[str, Any]) -> dict[str, Any]:
+def table(spec: SourceModificationReport, arms: Sequence[ArmSummary], costs: Costs) -> TableResult:
     """The arms side by side, as they are printed."""
     columns = [
         "sources",
@@ -170,36 +198,26 @@ def table(spec: SourceModificationReport, rows: list[dict[str, Any]], told: dict
         "verdict",
         "cost",
     ]
-    return {"columns": columns, "rows": [_row(row, told["arms"].get(row["name"])) for row in rows]}
+    return TableResult(columns=columns, rows=[_row(arm, costs.arms.get(arm.name)) for arm in arms])
 
 
-def _row(row: dict[str, Any], cost: dict[str, Any] | None) -> list[str | None]:
-    source = row["source"] or {}
+def _row(arm: ArmSummary, cost: ArmCost | None) -> list[str | None]:
     return [
-        NAMES[row["name"]],
-        percent(source["clean"]["mean"]) if source else None,
-        percent(source["robust"]["mean"]) if source else None,
-        accuracy(row["accuracy"]),
-        points(row["difference"]) if "difference" in row else None,
-        row["verdict"].replace("_", " ") if "verdict" in row else None,
+        NAMES[arm.name],
+        percent(arm.source.clean.mean) if arm.source else None,
+        percent(arm.source.robust.mean) if arm.source else None,
+        accuracy(arm.accuracy),
+        points(arm.difference) if arm.difference else None,
+        arm.verdict.replace("_", " ") if arm.verdict else None,
         _cost(cost) if cost else None,
     ]
 
 
-def _cost(cost: dict[str, Any]) -> str:
-    once = cost["generator"] + cost["making"]
-    return operations(cost["source"]) + (f", and {operations(once)} once" if once else "")
+def _cost(cost: ArmCost) -> str:
+    return operations(cost.source) + (f", and {operations(cost.once)} once" if cost.once else "")
 
 
-def operations(count: float) -> str:
-    """'1.25 TFLOP'."""
-    for size, unit in ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 1e9:.3g} GFLOP"
-
-
-def _curves(study: Study, standardised: bool, alpha: float) -> dict[str, Any]:
+def _curves(study: Study, standardised: bool, alpha: float) -> CurveGroup:
     """Mean accuracy by epoch, with a t interval over sources (pointwise)."""
     lines = []
     for arm in study.arms:
@@ -207,14 +225,14 @@ def _curves(study: Study, standardised: bool, alpha: float) -> dict[str, Any]:
         half = critical(estimate.df, alpha) * estimate.error
         known = bool(estimate.df)
         lines.append(
-            {
-                "name": arm.name,
-                "mean": estimate.mean.tolist(),
-                "low": (estimate.mean - half).tolist() if known else None,
-                "high": (estimate.mean + half).tolist() if known else None,
-            }
+            Line(
+                name=arm.name,
+                mean=estimate.mean.tolist(),
+                low=(estimate.mean - half).tolist() if known else None,
+                high=(estimate.mean + half).tolist() if known else None,
+            )
         )
-    return {"standardised": standardised, "lines": lines}
+    return CurveGroup(standardised=standardised, lines=lines)
 
 
 def _at(estimate: Estimate, index: int) -> Estimate:

@@ -1,11 +1,9 @@
 """results.parquet: every accuracy of a source-modification study, a row each."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from .collect import Study
 
@@ -27,9 +25,9 @@ SCHEMA = pa.schema(
 )
 
 
-def write_results(study: Study, target: str, path: Path) -> None:
-    """A row per source model, n, standardisation and epoch, in the order of the arms."""
-    parquet.write_table(pa.Table.from_pylist(list(_rows(study, target)), schema=SCHEMA), path)
+def results_table(study: Study, target: str) -> pa.Table:
+    """A row per source network, n, standardisation and epoch, in the order of the arms."""
+    return pa.Table.from_pylist(list(_rows(study, target)), schema=SCHEMA)
 
 
 def _rows(study: Study, target: str) -> Iterator[dict[str, Any]]:

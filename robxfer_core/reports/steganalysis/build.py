@@ -13,8 +13,7 @@ from robxfer_core.reports.page.blocks import Block, Heading, Headline, Picture, 
 from robxfer_core.reports.page.render import render_page
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
-from robxfer_core.reports.transfer_gap.checks import check_sources
-from robxfer_core.reports.transfer_gap.collect import read_sources
+from robxfer_core.reports.sources import check_sources, read_sources
 
 from . import figure
 from .collect import Task, collect

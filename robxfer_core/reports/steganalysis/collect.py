@@ -8,8 +8,9 @@ import numpy as np
 
 from robxfer_core.jobs.run import Input, Inputs
 from robxfer_core.jobs.steganalysis_report import SteganalysisReport
+from robxfer_core.reports.base import BadStudy
+from robxfer_core.reports.outcomes import unpack
 from robxfer_core.reports.stats import Floats
-from robxfer_core.reports.transfer_gap.collect import BadStudy, unpack
 
 
 @dataclass(frozen=True)

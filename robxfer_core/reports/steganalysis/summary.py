@@ -7,6 +7,7 @@ import numpy as np
 
 from robxfer_core.jobs.steganalysis_report import SteganalysisReport
 from robxfer_core.reports.formatting import listed, points
+from robxfer_core.reports.sources import SourceChecks
 from robxfer_core.reports.stats import Estimate, bounds, crossed, differences
 from robxfer_core.reports.verdict import MEANING, Verdict, verdicts_of
 
@@ -20,8 +21,8 @@ UNUSABLE = (
 ENDPOINT = "1 - P_E on test pairs of cover and stego, threshold from validation pairs"
 
 
-def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[str, Any]) -> dict[str, Any]:
-    """All of report.json but the versions of the software; `sources` are those of `gap.checks.check_sources`."""
+def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: SourceChecks) -> dict[str, Any]:
+    """All of report.json but the versions of the software; `sources` are those of `check_sources`."""
     problems = [problem(task, sources, spec) for task in tasks]
     fit = [i for i, found in enumerate(problems) if found is None]
     judged = verdicts_of([_gain(tasks[i]) for i in fit], spec.margin, spec.confidence)
@@ -36,18 +37,18 @@ def summarise(spec: SteganalysisReport, tasks: Sequence[Task], sources: Mapping[
             "margin": spec.margin,
             "confidence": spec.confidence,
             "max_p_e": spec.max_p_e,
-            "norm": sources["norm"],
+            "norm": sources.norm,
             "endpoint": ENDPOINT,
         },
         "verdicts": verdicts,
         "headline": {"text": headline(verdicts)},
-        "sources": {**sources, "failed": {f"{eps:g}": reason for eps, reason in sources["failed"].items()}},
+        "sources": sources.model_dump(mode="json"),
         "tasks": [_numbers(task, words.get(i, alone[i]), alpha) for i, task in enumerate(tasks)],
         "meaning": MEANING | {"unusable": UNUSABLE},
     }
 
 
-def problem(task: Task, sources: Mapping[str, Any], spec: SteganalysisReport) -> str | None:
+def problem(task: Task, sources: SourceChecks, spec: SteganalysisReport) -> str | None:
     """Why a task has no verdict, or None.
 
     The reference cannot do it, the source models are not what they claim, or no detector on any of them beats chance
@@ -56,11 +57,9 @@ def problem(task: Task, sources: Mapping[str, Any], spec: SteganalysisReport) ->
     p_e = float(task.reference().mean())
     if p_e >= spec.max_p_e:
         return f"the high-pass network reaches P_E {p_e:.3f}; takes less than {spec.max_p_e:g}"
-    known = {row["eps"] for row in sources["levels"]}
-    reasons = [sources["failed"][eps] for eps in task.eps if eps in sources["failed"]]
-    reasons += [f"the source at eps {eps:g} was not evaluated" for eps in task.eps if eps not in known]
-    if reasons:
-        return "void: " + "; ".join(reasons)
+    reason = sources.void(task.eps)
+    if reason is not None:
+        return f"void: {reason}"
     chances = [each.result["p_null"] for each in task.detections if not (each.random or each.network)]
     if min(chances) * len(chances) >= 1 - spec.confidence:
         return (

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from robxfer_core.reports.plotting import STYLE, WIDTH, palette
 
-Arm = Mapping[str, Any]
+from .content import ArmSummary, Chance, Line, PanelVerdict
 
 ROWS = {
     "standard": "standard",
@@ -30,27 +30,36 @@ FLOORS = {"fixed_feature": "random network", "full_network": "from scratch"}
 VERDICT_COLOUR = {"helps": "#0b6e4f", "hinders": "#b3261e", "mixed": "#7a4a00"}
 
 
-def draw(
-    arms: Sequence[Arm],
-    verdicts: Sequence[Mapping[str, Any]],
+def draw_figure(
+    arms: Sequence[ArmSummary],
+    verdicts: Sequence[PanelVerdict],
     variants: Sequence[str] = FIGURE3,
     *,
     standardised: bool = False,
     floor: str = FLOORS["fixed_feature"],
 ) -> Figure | None:
-    """The grid of the report's arms: targets across, variants down, one scale a target; None where no
-    arm is of these variants and has curves on these features (raw or standardised).
+    """The grid of the report's arms: targets across, variants down, one scale a target.
 
-    Takes `arms` and `verdicts` of report.json. A line is the mean over seeds at one level, its band the t interval over
-    seeds; the dashed grey line, called `floor`, is that of the networks at their random start.
+    A line is the mean over seeds at one level, its band the t interval over seeds. The dashed grey line is that of the
+    networks at their random start.
+
+    Args:
+        arms: The panels of the report.
+        verdicts: Their verdicts, which are printed above them.
+        variants: The variants to draw.
+        standardised: Whether to draw the curves on standardised features.
+        floor: What the networks at their random start are called.
+
+    Returns:
+        The figure; None where no arm is of these variants and has curves on these features.
     """
-    wanted = [arm for arm in arms if arm["variant"] in variants and _shown(arm, standardised)]
+    wanted = [arm for arm in arms if arm.variant in variants and _shown(arm, standardised)]
     if not wanted:
         return None
-    targets = list(dict.fromkeys(arm["target"] for arm in wanted))
-    rows = [variant for variant in variants if any(arm["variant"] == variant for arm in wanted)]
-    words = {(v["target"], v["variant"]): v["verdict"] for v in verdicts}
-    levels = sorted({row["eps"] for arm in wanted for row in arm["levels"]})
+    targets = list(dict.fromkeys(arm.target for arm in wanted))
+    rows = [variant for variant in variants if any(arm.variant == variant for arm in wanted)]
+    words = {(v.target, v.variant): v.verdict for v in verdicts}
+    levels = sorted({row.eps for arm in wanted for row in arm.levels})
     colours = dict(zip(levels, palette(len(levels)), strict=True))
     columns = len(targets)
     wide = 3.6 if columns == 1 else max(WIDTH, 1.7 * columns)
@@ -59,14 +68,14 @@ def draw(
         figure = Figure(figsize=(wide, tall * len(rows) + 0.65), layout="constrained")
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows), columns, squeeze=False, sharex="col", sharey="col")
-        at = {(arm["target"], arm["variant"]): arm for arm in wanted}
+        at = {(arm.target, arm.variant): arm for arm in wanted}
         for i, variant in enumerate(rows):
             for j, target in enumerate(targets):
                 axes, arm = grid[i, j], at.get((target, variant))
                 if arm is None:
                     axes.set_axis_off()
                     continue
-                _panel(axes, _shown(arm, standardised), arm["chance"], colours, floor)
+                _panel(axes, _shown(arm, standardised), arm.chance, colours, floor)
                 _title(axes, target if i == 0 else "", words.get((target, variant), ""), columns)
                 axes.tick_params(labelbottom=i == len(rows) - 1)
             grid[i, 0].set_ylabel(f"{ROWS[variant]}\ntest accuracy (%)")
@@ -78,31 +87,31 @@ def draw(
     return figure
 
 
-def _shown(arm: Arm, standardised: bool) -> list[Mapping[str, Any]]:
+def _shown(arm: ArmSummary, standardised: bool) -> list[Line]:
     """The lines of an arm on the whole training split."""
-    whole = (c for c in arm["curves"] if c["n"] == arm["n_train"] and c["standardised"] == standardised)
-    return next((curve["lines"] for curve in whole), [])
+    whole = (c for c in arm.curves if c.n == arm.n_train and c.standardised == standardised)
+    return next((curve.lines for curve in whole), [])
 
 
 def _panel(
     axes: Axes,
-    lines: Sequence[Mapping[str, Any]],
-    chance: Mapping[str, Any] | None,
+    lines: Sequence[Line],
+    chance: Chance | None,
     colours: Mapping[float, str],
     floor: str,
 ) -> None:
     for line in lines:
-        random = line["eps"] is None
-        colour = GREY if random else colours[line["eps"]]
-        epochs = np.arange(1, len(line["mean"]) + 1)
+        random = line.eps is None
+        colour = GREY if line.eps is None else colours[line.eps]
+        epochs = np.arange(1, len(line.mean) + 1)
         mark = {"marker": "o", "markersize": 3} if len(epochs) == 1 else {}
         style: Any = {"ls": DASHED, "label": floor} if random else {}
-        axes.plot(epochs, 100 * np.array(line["mean"]), color=colour, **style, **mark)
-        if line["low"] is not None:
-            low, high = (np.clip(100 * np.array(line[end]), 0, 100) for end in ("low", "high"))
+        axes.plot(epochs, 100 * np.array(line.mean), color=colour, **style, **mark)
+        if line.low is not None:
+            low, high = (np.clip(100 * np.array(end), 0, 100) for end in (line.low, line.high))
             axes.fill_between(epochs, low, high, color=colour, alpha=0.12 if random else 0.2, linewidth=0)
     if chance:
-        axes.axhline(100 * chance["expected"], color="black", linewidth=0.7, ls=":")
+        axes.axhline(100 * chance.expected, color="black", linewidth=0.7, ls=":")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)

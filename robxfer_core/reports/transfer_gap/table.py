@@ -1,11 +1,9 @@
 """results.parquet: every accuracy of a study, a row each."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from .collect import Study
 
@@ -29,14 +27,13 @@ SCHEMA = pa.schema(
 )
 
 
-def write_results(study: Study, path: Path) -> None:
-    """A row per source model, target, variant, n, standardisation and epoch, in the order of the arms."""
-    rows = list(_rows(study))
-    parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+def results_table(study: Study) -> pa.Table:
+    """A row per source network, target, variant, n, standardisation and epoch, in the order of the arms."""
+    return pa.Table.from_pylist(list(_rows(study)), schema=SCHEMA)
 
 
 def _rows(study: Study) -> Iterator[dict[str, Any]]:
-    sources = {(source.eps, source.seed): source.key for source in study.sources}
+    sources = {(source.eps, source.seed): source.key for source in study.family.sources}
     for panel in study.panels:
         for head in sorted(panel.heads, key=lambda h: (h.random, h.eps, h.seed, h.n, h.standardised)):
             robust = min(((eps, accuracy) for eps, accuracy in head.robust.items() if eps > 0), default=(None, None))

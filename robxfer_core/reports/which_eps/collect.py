@@ -9,8 +9,9 @@ import numpy as np
 
 from robxfer_core.jobs.run import Inputs
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
+from robxfer_core.reports.base import BadStudy
+from robxfer_core.reports.outcomes import Bits, unpack
 from robxfer_core.reports.stats import Floats
-from robxfer_core.reports.transfer_gap.collect import BadStudy, Bits, unpack
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def headline(sets: list[UsefulnessSet], levels: list[float], norm: str) -> str:
 
 def table(sets: list[UsefulnessSet], levels: list[float]) -> TableResult:
     """A row for each set and eps."""
-    rows = [
+    rows: list[list[str | None]] = [
         [
             label(each.data),
             f"{eps:g}",
