@@ -7,7 +7,7 @@ checkout. README.md is the front page.
 import re
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 project = "robxfer"
 author = "the robxfer authors"
@@ -25,10 +25,11 @@ suppress_warnings = ["ref.python"]
 
 myst_heading_anchors = 4
 apidoc_modules = [
-    {"path": "../robxfer_core", "destination": "docs/reference", "separate_modules": True, "module_first": True}
+    {"path": "../robxfer_core", "destination": "docs/reference", "module_first": True}  # a page for each package
 ]
 autodoc_default_options = {"ignore-module-all": True, "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
+toc_object_entries = False  # thousands of entries, copied for every page: over half of the time of a build
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 
@@ -100,6 +101,12 @@ def as_restructured_text(app: Any, what: str, name: str, obj: Any, options: Any,
         lines.insert(0, "")  # or napoleon takes what stands before a colon for a type
 
 
+def without_aliases(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out aliases of annotated types: their patterns would be read as markup, and say little."""
+    return True if get_origin(obj) is Annotated else None
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", without_aliases)

@@ -33,21 +33,31 @@ def apgd(
     *,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """APGD with AutoAttack's schedule: each sample's best iterate.
+    """Auto-PGD with AutoAttack's schedule (Croce & Hein 2020, algorithm 1).
 
-    model       maps images [N, C, H, W] in [0,1] to logits [N, K]; run in eval mode, left as it was, without gradients
-    x, y        images in [0,1]; int64 [N], the classes to leave or, if `targeted`, to reach
-    steps       gradient steps of a run; the start and the point after the last step count as iterates too
-    loss        ce: the cross-entropy; dlr: the difference of logits ratio, targeted: of y and the class that x has,
-                or, where that is y, the next likely one
-    restarts    runs, each from its own random start on the ball's surface
-    generator   gives each image one seed, which alone decides its starts, as in `pgd`
-    seeds       int64 [N], the images' seeds themselves, in place of a generator
+    Iterates that succeed beat those that fail, then the larger loss decides; for the targeted cross-entropy, the
+    smaller. The device is not waited for between steps.
 
-    Returns images of x's shape, in the ball and in [0,1]; x itself where eps is 0. Iterates that succeed beat the
-    others, then the larger loss decides (targeted cross-entropy: the smaller). Raises ValueError for another loss, and
-    for images that are not floats in [0,1] or labels that do not match them, FloatingPointError, naming the samples,
-    where the model gives NaN. The device is not waited for between steps.
+    Args:
+        model: Maps images [N, C, H, W] in [0,1] to logits [N, K]. It is run in eval mode and without gradients of its
+            weights, and left as it was.
+        x: Images, float [N, C, H, W] in [0,1].
+        y: Classes to leave or, if `targeted`, to reach, int64 [N].
+        threat: Norm and radius of the ball around x.
+        steps: Gradient steps of a run. The start and the point after the last step count as iterates.
+        loss: `ce`, the cross-entropy, or `dlr`, the difference of logits ratio. Targeted DLR compares y with the class
+            that x has or, where that is y, with the next likely one.
+        targeted: Whether y are the classes to reach.
+        restarts: Runs, each from its own random start on the ball's surface.
+        generator: Gives each image one seed, which alone decides its starts, as in `pgd`.
+        seeds: The images' seeds, int64 [N], in place of a generator.
+
+    Returns:
+        Each sample's best iterate, of x's shape, in the ball and in [0,1]; x itself where eps is 0.
+
+    Raises:
+        ValueError: The loss is unknown, images are not floats in [0,1], or labels do not match them.
+        FloatingPointError: The model gives NaN. The message names the samples.
     """
     x = checked_batch(x, y)
     if loss not in LOSSES:

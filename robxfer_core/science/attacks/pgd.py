@@ -81,22 +81,32 @@ def pgd(
     *,
     seeds: Tensor | None = None,
 ) -> Tensor:
-    """Projected gradient ascent on the cross-entropy (Madry et al. 2018): each sample's best iterate.
+    """Projected gradient ascent on the cross-entropy (Madry et al. 2018).
 
-    model       maps images [N, C, H, W] in [0,1] to logits [N, K]; run in eval mode, left as it was, without gradients
-    x, y        images in [0,1]; int64 [N], the classes to leave or, if `targeted`, to reach
-    steps       gradient steps; the start and the point after the last step count as iterates too
-    step_size   length of a step in the threat's norm, in pixel units
-    random_start  begin uniformly in the ball (then clamped to the box) instead of at x
-    restarts    runs, of which a sample keeps its best iterate; all after the first begin at random
-    generator   gives each image one seed, which alone decides its noise: one CPU generator carried through a data set
-                in order gives the same image the same noise whatever the batch size. None: torch's global generator
-    seeds       int64 [N], the images' seeds themselves (`noise.image_seeds`), in place of a generator
+    Of the iterates of a sample, those that succeed beat those that fail. Among equals, the larger loss decides; for a
+    targeted attack, the smaller loss at the target. The device is waited for once before and once after the steps.
 
-    Returns images of x's shape, in the ball and in [0,1]; x itself where eps is 0. Of the iterates those that succeed
-    beat those that fail, then the larger loss decides (targeted: the smaller loss at the target). Raises ValueError
-    for images that are not floats in [0,1] or labels that do not match them, FloatingPointError, naming the samples,
-    where the model gives NaN. The device is waited for once before and once after the steps, never between them.
+    Args:
+        model: Maps images [N, C, H, W] in [0,1] to logits [N, K]. It is run in eval mode and without gradients of its
+            weights, and left as it was.
+        x: Images, float [N, C, H, W] in [0,1].
+        y: Classes to leave or, if `targeted`, to reach, int64 [N].
+        threat: Norm and radius of the ball around x.
+        steps: Gradient steps. The start and the point after the last step count as iterates.
+        step_size: Length of a step in the threat's norm, in pixel units.
+        targeted: Whether y are the classes to reach.
+        random_start: Begin uniformly in the ball, clamped to the box, instead of at x.
+        restarts: Runs. A sample keeps its best iterate of all; every run after the first begins at random.
+        generator: A CPU generator that gives each image one seed, which alone decides its noise. Carried through a data
+            set in order, it gives the same image the same noise at every batch size. None is torch's global one.
+        seeds: The images' seeds, int64 [N] (`noise.image_seeds`), in place of a generator.
+
+    Returns:
+        Each sample's best iterate, of x's shape, in the ball and in [0,1]; x itself where eps is 0.
+
+    Raises:
+        ValueError: Images are not floats in [0,1], or labels do not match them.
+        FloatingPointError: The model gives NaN. The message names the samples.
     """
     x = checked_batch(x, y)
     if threat.eps == 0 or len(x) == 0:

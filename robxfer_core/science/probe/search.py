@@ -27,14 +27,27 @@ def reach(
     seeds: Tensor,
     precision: Precision = "fp32",
 ) -> Tensor:
-    """The largest direction * R(x + delta)[component] met with |delta| <= eps inside the box, float [len(eps), n].
+    """The largest direction * R(x + delta)[component] that PGD meets with |delta| <= eps, inside the box [0,1].
 
-    x           [n, C, H, W] in [0,1]; component, int64 [n], and direction, +1 or -1 [n], are those of each image
-    eps         ascending. The search at one begins at the best point of the one before, which lies in its ball, so what
-                is met never falls with eps; restarts after the first begin at random
-    seeds       int64 [n]: they alone decide the random starts
+    This is a lower bound of the maximum. The value at x itself counts.
 
-    PGD finds a lower bound of the maximum. What R(x) itself gives counts too. Raises FloatingPointError for NaN.
+    Args:
+        network: The network whose representation R is searched.
+        x: Images, float [n, C, H, W] in [0,1].
+        component: Component of R that is searched for each image, int64 [n].
+        direction: +1 or -1 for each image, [n].
+        norm: Norm of the ball, `l2` or `linf`.
+        eps: Radii, ascending, in pixel units. The search at one begins at the best point of the one before, which lies
+            in its ball, so the result never falls with eps.
+        attack: Steps, step size and restarts. Restarts after the first begin at random.
+        seeds: int64 [n]. They alone decide the random starts.
+        precision: Precision of the forward pass.
+
+    Returns:
+        Float [len(eps), n].
+
+    Raises:
+        FloatingPointError: The network gives NaN.
     """
 
     def objective(images: Tensor) -> Height:
