@@ -16,7 +16,7 @@ test unit slow peers gpu: export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := test
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.run  ## The quickstart study, end to end, on the embedded default
 	$(BIN)/robxfer run examples/quickstart.yaml --out out/quickstart

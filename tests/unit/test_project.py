@@ -22,7 +22,7 @@ LOCKS = {
     "base": PYPROJECT["project"]["dependencies"] + GROUPS["build"],
     "api": ["robxfer[api]", *PYPROJECT["project"]["dependencies"], *GROUPS["build"]],
     "worker": ["robxfer[worker]", *PYPROJECT["project"]["dependencies"], *GROUPS["build"]],
-    "dev": ["robxfer[api,worker,dev]", *PYPROJECT["project"]["dependencies"], *GROUPS["build"]],
+    "dev": [f"robxfer[{','.join(EXTRAS)}]", *PYPROJECT["project"]["dependencies"], *GROUPS["build"]],
     "peers": GROUPS["peers"],
 }
 
