@@ -43,7 +43,7 @@ def test_without_a_token_the_browser_asks_for_a_password_and_shows_nothing(brows
 
 def test_a_wrong_token_is_refused(open_page: OpenPage, stack: Stack) -> None:
     page = open_page(stack.url, allowed="401", **password("rbx_wrong"))
-    expect(page.locator("body")).to_contain_text("This takes a token")
+    expect(page.locator("body")).to_contain_text("Authorization: Bearer TOKEN")
     expect(page.get_by_role("heading", name="Experiments")).to_have_count(0)
 
 
@@ -83,7 +83,7 @@ def test_a_token_that_is_revoked_ends_the_stream_with_the_reason(open_page: Open
     expect(page.locator("#state")).to_have_text("running")
     expect(page.get_by_role("alert")).to_be_hidden()
     stack.run("token", "revoke", "bob")
-    expect(page.get_by_role("alert")).to_contain_text("is not revoked")
+    expect(page.get_by_role("alert")).to_contain_text("Authorization: Bearer TOKEN")
     stack.cancel(id)
 
 

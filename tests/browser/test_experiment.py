@@ -49,7 +49,7 @@ def test_states_progress_and_log_follow_without_a_reload(open_page: OpenPage, st
     assert page.locator("#job-log *").count() == 0
 
     page.get_by_role("button", name="model: failed").click()
-    expect(facts).to_contain_text("a .safetensors or PyTorch file")
+    expect(facts).to_contain_text(".safetensors")
     expect(log).to_be_hidden()
 
 
@@ -61,7 +61,7 @@ def test_the_facts_of_a_job_follow_while_the_experiment_runs(open_page: OpenPage
     expect(facts.get_by_text("waits for")).to_be_visible()
     expect(facts).to_contain_text("weights")
     served.release()
-    expect(facts).to_contain_text("a .safetensors or PyTorch file")
+    expect(facts).to_contain_text(".safetensors")
     expect(facts.get_by_text("waits for")).to_be_hidden()
     expect(page.locator("#state")).to_have_text("running")
     stack.cancel(id)
