@@ -1,4 +1,4 @@
-"""Figures over all projects: queues, attempts."""
+"""Counts over all projects: jobs in the queues, and attempts that have ended."""
 
 import threading
 from collections.abc import Sequence
@@ -7,22 +7,27 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
-from robxfer_core.spec.states import QUEUED_JOB_STATES, JobState
+from robxfer_core.spec.states import QUEUED_JOB_STATES, AttemptOutcome, JobState
 
 from .engine import now, read
 from .tables import attempts, jobs
 from .transitions import wanted
 
 WAIT_BOUNDS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
+"""Upper bounds of the buckets for the time from ready to claimed, in seconds."""
 PUBLISH_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900)
-SETTLED_S = 600.0
-"""No transaction takes so long from saying when an attempt ended to its commit."""
+"""Upper bounds of the buckets for the time that publishing takes, in seconds."""
+COMMIT_S = 600.0
+"""Longer than any transaction takes from setting an attempt's end to its commit."""
+
+TotalsKey = tuple[str, str, AttemptOutcome]
+"""Kind, queue and outcome."""
 
 
-def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
-    """How many jobs run, or wait or are ready and are wanted, by (queue, state).
+def queue_depth(engine: Engine) -> dict[tuple[str, JobState], int]:
+    """Count jobs by (queue, state): those that run, and those wanted ones that wait or are ready.
 
-    What waits for a job that failed stays waiting, and is no load. A job that has not ended costs a look at indexes.
+    A job that waits for a failed one stays waiting although nothing wants it; it does not count.
     """
     query = (
         select(jobs.c.queue, jobs.c.state, func.count())
@@ -30,11 +35,11 @@ def queue_depth(engine: Engine) -> dict[tuple[str, str], int]:
         .group_by(jobs.c.queue, jobs.c.state)
     )
     with read(engine) as connection:
-        return {(queue, state): n for queue, state, n in connection.execute(query)}
+        return {(queue, state): count for queue, state, count in connection.execute(query)}
 
 
 def oldest_ready(engine: Engine) -> dict[str, float]:
-    """For how many seconds the job of each queue that has been ready longest has been: wanted, its time come."""
+    """Measure, by queue, for how many seconds the job that has waited longest could have been claimed."""
     query = (
         select(jobs.c.queue, now() - func.min(jobs.c.ready_at))
         .where(jobs.c.state == JobState.READY, jobs.c.not_before <= now(), wanted())
@@ -45,34 +50,37 @@ def oldest_ready(engine: Engine) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Durations: how many there are of at most each of the bounds, how many in all, and their sum in seconds."""
+class Histogram:
+    """Durations, counted by cumulative buckets."""
 
-    within: tuple[int, ...]
-    n: int
+    buckets: tuple[int, ...]
+    """For each upper bound, how many durations are at most as long."""
+    count: int
     seconds: float
+    """Sum of the durations."""
 
-    def __add__(self, other: "Spread") -> "Spread":
-        within = tuple(a + b for a, b in zip(self.within, other.within, strict=True))
-        return Spread(within, self.n + other.n, self.seconds + other.seconds)
+    def __add__(self, other: "Histogram") -> "Histogram":
+        buckets = tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True))
+        return Histogram(buckets, self.count + other.count, self.seconds + other.seconds)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """Attempts that have ended: how many, and how long they took, had waited, and took to publish."""
+class AttemptTotals:
+    """Sums over attempts that have ended."""
 
-    n: int
+    count: int
     seconds: float
-    waited: Spread
-    """In WAIT_BOUNDS_S."""
-    published: Spread
-    """In PUBLISH_BOUNDS_S."""
+    """From start to end."""
+    waited: Histogram
+    """From ready to claimed, with the bounds WAIT_BOUNDS_S."""
+    published: Histogram
+    """From the end of the computation to the artifact, with the bounds PUBLISH_BOUNDS_S."""
     flops: float
-    """What their jobs take. A job that went on from another attempt's checkpoint counts whole for each."""
+    """Operations of their jobs, whole for each attempt, even one that resumed from a checkpoint."""
 
-    def __add__(self, other: "Ended") -> "Ended":
-        return Ended(
-            self.n + other.n,
+    def __add__(self, other: "AttemptTotals") -> "AttemptTotals":
+        return AttemptTotals(
+            self.count + other.count,
             self.seconds + other.seconds,
             self.waited + other.waited,
             self.published + other.published,
@@ -80,37 +88,36 @@ class Ended:
         )
 
 
-class Tally:
-    """Counts all attempts that have ended, by (kind, queue, outcome), at the cost of those of the last minutes.
+class AttemptCounter:
+    """Counts all attempts that have ended, reading each of them once.
 
-    What ended longer ago than a transaction can take to commit does not change, and is read once and remembered.
+    Attempts that ended longer ago than a transaction can take to commit no longer change; their totals are kept.
+    Only those of the last minutes are read again.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._settled: dict[tuple[str, str, str], Ended] = {}
+        self._settled: dict[TotalsKey, AttemptTotals] = {}
         self._until = 0.0
 
-    def read(self, engine: Engine) -> dict[tuple[str, str, str], Ended]:
-        """All that have ended so far."""
+    def read(self, engine: Engine) -> dict[TotalsKey, AttemptTotals]:
+        """Read the totals of all attempts that have ended so far, by (kind, queue, outcome)."""
         with self._lock, read(engine) as connection:
-            edge = (connection.scalar(select(now())) or 0.0) - SETTLED_S
-            self._settled = _sum(self._settled, _ended(connection, self._until, edge))
-            self._until = edge
-            return _sum(self._settled, _ended(connection, edge, None))
+            settled_until = (connection.scalar(select(now())) or 0.0) - COMMIT_S
+            self._settled = _sum(self._settled, _totals(connection, self._until, settled_until))
+            self._until = settled_until
+            return _sum(self._settled, _totals(connection, settled_until, None))
 
 
-def _sum(
-    one: dict[tuple[str, str, str], Ended], other: dict[tuple[str, str, str], Ended]
-) -> dict[tuple[str, str, str], Ended]:
-    return one | {key: one[key] + more if key in one else more for key, more in other.items()}
+def _sum(one: dict[TotalsKey, AttemptTotals], other: dict[TotalsKey, AttemptTotals]) -> dict[TotalsKey, AttemptTotals]:
+    return one | {key: one[key] + totals if key in one else totals for key, totals in other.items()}
 
 
-def _ended(connection: Connection, since: float, until: float | None) -> dict[tuple[str, str, str], Ended]:
+def _totals(connection: Connection, since: float, until: float | None) -> dict[TotalsKey, AttemptTotals]:
     a = attempts.c
     window = [a.ended_at >= since, *([a.ended_at < until] if until is not None else [])]
     sums = (func.sum(a.ended_at - a.started_at), func.sum(jobs.c.flops))
-    columns = [*_spread(a.waited_s, WAIT_BOUNDS_S), *_spread(a.publish_s, PUBLISH_BOUNDS_S)]
+    columns = [*_histogram_columns(a.waited_s, WAIT_BOUNDS_S), *_histogram_columns(a.publish_s, PUBLISH_BOUNDS_S)]
     query = (
         select(jobs.c.kind, jobs.c.queue, a.outcome, func.count(), *sums, *columns)
         .join(jobs, jobs.c.id == a.job_id)
@@ -120,16 +127,16 @@ def _ended(connection: Connection, since: float, until: float | None) -> dict[tu
     rows: list[Any] = [tuple(row) for row in connection.execute(query)]
     split = len(WAIT_BOUNDS_S) + 2
     return {
-        (kind, queue, outcome): Ended(n, seconds, _spread_of(rest[:split]), _spread_of(rest[split:]), flops)
-        for kind, queue, outcome, n, seconds, flops, *rest in rows
+        (kind, queue, outcome): AttemptTotals(count, seconds, _histogram(rest[:split]), _histogram(rest[split:]), flops)
+        for kind, queue, outcome, count, seconds, flops, *rest in rows
     }
 
 
-def _spread(column: ColumnElement[float], bounds: Sequence[float]) -> list[ColumnElement[Any]]:
-    within = [func.count(case((column <= bound, 1))) for bound in bounds]
-    return [*within, func.count(column), func.coalesce(func.sum(column), 0.0)]
+def _histogram_columns(column: ColumnElement[float], bounds: Sequence[float]) -> list[ColumnElement[Any]]:
+    buckets = [func.count(case((column <= bound, 1))) for bound in bounds]
+    return [*buckets, func.count(column), func.coalesce(func.sum(column), 0.0)]
 
 
-def _spread_of(values: Sequence[Any]) -> Spread:
-    *within, n, seconds = values
-    return Spread(tuple(within), n, seconds)
+def _histogram(values: Sequence[Any]) -> Histogram:
+    *buckets, count, seconds = values
+    return Histogram(tuple(buckets), count, seconds)

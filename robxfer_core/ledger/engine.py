@@ -1,8 +1,8 @@
-"""Connections, transactions, the database's clock and its locks, for PostgreSQL and SQLite alike.
+"""Connections, transactions, locks and the database's clock, for PostgreSQL and SQLite alike.
 
-Locks. A transaction that changes states, edges or wants first locks its job rows in one order (an input before what
-takes it), then its experiments by id; it inserts its events last, under one advisory lock, so that their ids commit in
-order. SQLite has one writer at a time from the first statement (BEGIN IMMEDIATE), which is all of these at once.
+Every transaction that changes states, edges or nodes takes its locks in one order: first its job rows (an input before
+the jobs that take it), then its experiments by id. It inserts its events last, under one advisory lock, so that their
+ids commit in order. SQLite has one writer at a time from the first statement (BEGIN IMMEDIATE), which does all of this.
 """
 
 import json
@@ -34,28 +34,31 @@ from .tables import jobs
 
 Ts = TypeVarTuple("Ts")
 
-AWAY = (OperationalError, InterfaceError, TimeoutError)
-"""What a database that cannot be reached, or has no connection to spare, raises: another try may go well."""
+DATABASE_UNAVAILABLE = (OperationalError, InterfaceError, TimeoutError)
+"""Errors of a database that cannot be reached or has no connection to spare. Another try may succeed."""
 
-IDLE_S = 10.0
-"""Seconds after which PostgreSQL ends a connection that stands still within a transaction. Its client is frozen, or its
-network gone, and its locks hold up everybody's claims and events: it has to be well below a lease."""
+IDLE_IN_TRANSACTION_S = 10.0
+"""Seconds after which PostgreSQL ends a connection that is idle within a transaction: its client is frozen or cut off.
+Until then its locks hold up every claim and event, so this has to be well below a lease."""
 
 EVENTS_LOCK = 0x726F6201
+"""Held from the insertion of events to the commit."""
 CLAIMS_LOCK = 0x726F6202
+"""Held by a claim, so that a project's running jobs are counted one claim at a time."""
 MIGRATION_LOCK = 0x726F6203
+"""Held by a migration."""
 
 
-class Unknown(LookupError):
-    """There is no such row in the project."""
+class NotFound(LookupError):
+    """The project has no such row."""
 
 
 class Conflict(ValueError):
-    """The request contradicts what is stored."""
+    """The request contradicts stored rows."""
 
 
 class now(FunctionElement[float]):
-    """The database's clock: seconds since the epoch at this very statement, to a millisecond or better."""
+    """The database's clock as an SQL expression: seconds since the epoch when the statement runs, to 1 ms or better."""
 
     type = Double()
     inherit_cache = True
@@ -72,27 +75,31 @@ def _now_sqlite(element: now, compiler: Any, **kwargs: Any) -> str:
 
 
 def connect(url: str) -> Engine:
-    """An engine for `postgresql://...` (psycopg 3) or `sqlite:///path`."""
-    shared: dict[str, Any] = {"json_serializer": _dumps, "hide_parameters": True}  # errors, and so logs, tell no values
+    """Create an engine.
+
+    Args:
+        url: `postgresql+psycopg://USER:PASSWORD@HOST/NAME` or `sqlite:///PATH`.
+    """
+    shared: dict[str, Any] = {"json_serializer": _dumps, "hide_parameters": True}  # no value in errors and logs
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": 30}, **shared)
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
-    # A dead server must be known within a lease, not after the kernel's quarter of an hour.
+    # A dead server has to be noticed within a lease, not after the quarter of an hour that the kernel takes.
     own = make_url(url).query.get("options", "")
     limits = {
         "connect_timeout": 5,
         "tcp_user_timeout": 15_000,
-        "options": f"-c idle_in_transaction_session_timeout={IDLE_S * 1000:.0f} {own}",
+        "options": f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S * 1000:.0f} {own}",
     }
     engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30, connect_args=limits, **shared)
-    event.listen(engine, "handle_error", _as_away)
+    event.listen(engine, "handle_error", _as_unavailable)
     return engine
 
 
-def _as_away(context: ExceptionContext) -> OperationalError | None:
-    """What a server says that ended a connection for standing still is none of AWAY, but means no more than that."""
+def _as_unavailable(context: ExceptionContext) -> OperationalError | None:
+    """The error of a connection that PostgreSQL ended for being idle, as one of DATABASE_UNAVAILABLE."""
     error = context.sqlalchemy_exception
     if not context.is_disconnect or not isinstance(error, InternalError) or error.orig is None:
         return None
@@ -106,8 +113,8 @@ def _dumps(value: Any) -> str:
 
 
 def _sqlite_connected(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is ours
-    # FULL: with less, what was committed last, and answered for with 202, would not outlive a loss of power.
+    connection.isolation_level = None  # _sqlite_begin sends BEGIN
+    # FULL: with less, a submission that was answered with 202 could be lost with the power.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -119,42 +126,52 @@ def _sqlite_begin(connection: Connection) -> None:
 
 @contextmanager
 def write(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes: committed at the end, rolled back on an exception."""
+    """Open a transaction that writes. It is committed at the end of the block, or rolled back by an exception."""
     with engine.connect().execution_options(robxfer_writes=True) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def read(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads."""
+    """Open a transaction that only reads."""
     with engine.connect() as connection, connection.begin():
         yield connection
 
 
-def advisory(connection: Connection, lock: int) -> None:
-    """Hold one of the locks above until the transaction ends."""
+def advisory_lock(connection: Connection, lock: int) -> None:
+    """Take one of the locks above and hold it until the transaction ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(lock)))
 
 
 def insert(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
-    """An INSERT that can say ON CONFLICT, which both databases spell alike."""
+    """Build an INSERT that takes ON CONFLICT, which both databases spell alike."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def lock_jobs(
     connection: Connection, *where: ColumnElement[bool], columns: Any = (jobs,), skip_locked: bool = False
 ) -> list[Any]:
-    """The job rows, locked in the one order. A row's depth is fixed by its key, so an input always comes first."""
+    """Lock job rows in the one order: an input has a smaller depth than the jobs that take it.
+
+    Args:
+        connection: The transaction.
+        *where: Which jobs.
+        columns: Columns to select; all, unless given.
+        skip_locked: Leave out rows that another transaction has locked, instead of waiting for them.
+
+    Returns:
+        The rows.
+    """
     rows = select(*columns).where(*where).order_by(jobs.c.depth, jobs.c.id)
     return list(connection.execute(for_update(rows, skip_locked)))
 
 
 def for_update(rows: Select[*Ts], skip_locked: bool = False) -> Select[*Ts]:
-    """Lock the rows, but let others refer to them by foreign key."""
+    """Make a query lock its rows, while other rows may still refer to them by foreign key."""
     return rows.with_for_update(key_share=True, skip_locked=skip_locked)
 
 
 def finite(value: float) -> float | None:
-    """The value, or none where it is not a finite number (which JSON and SQLite cannot keep)."""
+    """The value; None where it is not a finite number, which JSON and SQLite cannot store."""
     return value if math.isfinite(value) else None

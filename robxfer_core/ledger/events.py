@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, or_, select
 
-from .engine import EVENTS_LOCK, advisory, now, read
+from .engine import EVENTS_LOCK, advisory_lock, now, read
 from .tables import events, nodes
 
 EventRow = dict[str, Any]
@@ -45,7 +45,7 @@ def append(connection: Connection, rows: Iterable[EventRow]) -> None:
     """Insert events as the last statement of a transaction. Until it ends, no other transaction inserts any."""
     values = list(rows)
     if values:
-        advisory(connection, EVENTS_LOCK)
+        advisory_lock(connection, EVENTS_LOCK)
         connection.execute(insert(events).values(at=now()), values)
 
 

@@ -5,17 +5,24 @@ import threading
 import time
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32, in small letters."""
 
 _lock = threading.Lock()
 _last = 0
 
 
 def new_id(prefix: str) -> str:
-    """A new id such as `job_01k...`; in one process each sorts after the one before it."""
+    """Create an id such as `job_01k...`.
+
+    Args:
+        prefix: Three letters that say what the id is of, such as `job`.
+
+    Returns:
+        An id that sorts after every id that this process created before.
+    """
     global _last
     with _lock:
-        fresh = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-        # Within a millisecond, and when the clock goes back, count on from the last.
-        _last = fresh if fresh >> 80 > _last >> 80 else _last + 1
-        value = _last
+        value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+        # Within one millisecond, and when the clock is set back, count on from the last id.
+        _last = value = value if value >> 80 > _last >> 80 else _last + 1
     return prefix + "_" + "".join(ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))

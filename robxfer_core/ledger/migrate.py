@@ -1,4 +1,4 @@
-"""Alembic from code: no ini file, the url given, one migrator at a time."""
+"""Migrations, run from code: no ini file, and one migration at a time."""
 
 from collections.abc import Callable
 from importlib.resources import files
@@ -8,21 +8,21 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from .engine import MIGRATION_LOCK, advisory, connect, read, write
+from .engine import MIGRATION_LOCK, advisory_lock, connect, read, write
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database at the url up to a revision. Those that start at once wait for each other."""
+    """Bring a database up to a revision. Of several upgrades that start at once, each waits for the one before."""
     _migrate(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database at the url down to a revision (`base`: nothing is left)."""
+    """Take a database down to a revision; `base` leaves no tables."""
     _migrate(url, lambda config: command.downgrade(config, revision))
 
 
 def current(url: str) -> str | None:
-    """The revision that the database is at; None where it was never migrated."""
+    """Read the revision that a database is at; None where it was never migrated."""
     engine = connect(url)
     try:
         with read(engine) as connection:
@@ -32,7 +32,7 @@ def current(url: str) -> str | None:
 
 
 def head() -> str | None:
-    """The newest revision there is."""
+    """The newest revision."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
@@ -47,7 +47,7 @@ def _migrate(url: str, step: Callable[[Config], None]) -> None:
     engine = connect(url)
     try:
         with write(engine) as connection:
-            advisory(connection, MIGRATION_LOCK)
+            advisory_lock(connection, MIGRATION_LOCK)
             config.attributes["connection"] = connection
             step(config)
     finally:

@@ -1,4 +1,4 @@
-"""Keyset pages, newest first: a cursor holds the last id seen, so pages neither slow down nor shift."""
+"""Keyset pages, newest first. A cursor holds the last id of its page, so that pages neither slow down nor shift."""
 
 import base64
 import binascii
@@ -11,10 +11,12 @@ from sqlalchemy import ColumnElement
 
 
 class BadCursor(ValueError):
-    """A cursor that no page gave."""
+    """A cursor that no page has returned."""
 
 
 class HasId(Protocol):
+    """A row with an id."""
+
     @property
     def id(self) -> str: ...
 
@@ -23,14 +25,27 @@ T = TypeVar("T", bound=HasId)
 
 
 @dataclass(frozen=True)
-class Page(Generic[T]):
+class KeysetPage(Generic[T]):
+    """One page of a list."""
+
     items: list[T]
     next: str | None
     """The cursor of the next page; None on the last."""
 
 
-def before(column: ColumnElement[Any], cursor: str | None) -> list[ColumnElement[bool]]:
-    """The condition that a row comes after the cursor's."""
+def after_cursor(column: ColumnElement[Any], cursor: str | None) -> list[ColumnElement[bool]]:
+    """Build the condition that a row comes after a cursor.
+
+    Args:
+        column: The id by which rows are ordered, newest first.
+        cursor: The `next` of the page before; None for the first page.
+
+    Returns:
+        One condition, or none for the first page.
+
+    Raises:
+        BadCursor: No page has returned this cursor.
+    """
     if cursor is None:
         return []
     try:
@@ -42,8 +57,14 @@ def before(column: ColumnElement[Any], cursor: str | None) -> list[ColumnElement
     return [column < last]
 
 
-def page_of(found: Sequence[T], limit: int) -> Page[T]:
-    """A page of at most `limit` items, of one more that were asked for."""
-    items = list(found[:limit])
-    more = len(found) > limit
-    return Page(items, base64.urlsafe_b64encode(items[-1].id.encode()).decode().rstrip("=") if more else None)
+def page_of(rows: Sequence[T], limit: int) -> KeysetPage[T]:
+    """Build a page.
+
+    Args:
+        rows: Up to `limit + 1` rows; one more than the page holds says that there is a next page.
+        limit: Rows on the page.
+    """
+    items = list(rows[:limit])
+    if len(rows) <= limit:
+        return KeysetPage(items, None)
+    return KeysetPage(items, base64.urlsafe_b64encode(items[-1].id.encode()).decode().rstrip("="))

@@ -1,11 +1,11 @@
-"""Projects: whose experiments, jobs and artifacts are whose, and how many jobs each may run at once."""
+"""Projects: each owns its experiments, jobs and artifacts, and has a quota of jobs that run at once."""
 
 import re
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select, update
 
-from .engine import Conflict, Unknown, insert, read, write
+from .engine import Conflict, NotFound, insert, read, write
 from .tables import projects
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -14,14 +14,26 @@ _COLUMNS = select(projects.c.id, projects.c.quota)
 
 @dataclass(frozen=True)
 class Project:
+    """A project."""
+
     id: str
     """Its name too."""
     quota: int | None
-    """Jobs that may run at once; none: as many as there are slots."""
+    """Jobs that may run at once; None: as many as there are slots."""
 
 
 def create(engine: Engine, name: str, quota: int | None = None) -> Project:
-    """A new project. Raises ValueError for a name of another form, Conflict where there is one of this name."""
+    """Create a project.
+
+    Args:
+        engine: The database.
+        name: Up to 40 small letters, digits and `-`.
+        quota: Jobs that may run at once; None for no limit.
+
+    Raises:
+        ValueError: The name is of another form.
+        Conflict: A project has this name.
+    """
     if not NAME.fullmatch(name):
         raise ValueError(f"a project's name is {name!r}; takes up to 40 small letters, digits and -")
     with write(engine) as connection:
@@ -32,24 +44,32 @@ def create(engine: Engine, name: str, quota: int | None = None) -> Project:
 
 
 def get(engine: Engine, project_id: str) -> Project:
-    """Raises Unknown."""
+    """Read a project.
+
+    Raises:
+        NotFound: There is no such project.
+    """
     with read(engine) as connection:
         row = connection.execute(_COLUMNS.where(projects.c.id == project_id)).one_or_none()
     if row is None:
-        raise Unknown(f"no project {project_id}")
+        raise NotFound(f"no project {project_id}")
     return Project(**row._mapping)
 
 
 def set_quota(engine: Engine, project_id: str, quota: int | None) -> Project:
-    """Jobs that run stay; no more are claimed until fewer do. Raises Unknown."""
+    """Change a project's quota. Running jobs go on; no more are claimed until fewer run.
+
+    Raises:
+        NotFound: There is no such project.
+    """
     with write(engine) as connection:
         changed = update(projects).where(projects.c.id == project_id).values(quota=quota).returning(projects.c.id)
         if connection.scalar(changed) is None:
-            raise Unknown(f"no project {project_id}")
+            raise NotFound(f"no project {project_id}")
     return Project(project_id, quota)
 
 
-def all_projects(engine: Engine) -> list[Project]:
-    """By name."""
+def list_all(engine: Engine) -> list[Project]:
+    """Read all projects, by name."""
     with read(engine) as connection:
         return [Project(**row._mapping) for row in connection.execute(_COLUMNS.order_by(projects.c.id))]

@@ -1,9 +1,10 @@
-"""Submit: a plan becomes an experiment, its nodes, and the jobs that were not known."""
+"""Submission: a plan becomes an experiment, its nodes, and the jobs that the project does not have yet."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
 from robxfer_core.planning.plan import Node, Plan
 from robxfer_core.spec.states import ExperimentState, JobState
@@ -17,16 +18,26 @@ from .tables import edges, experiments, idempotency, jobs, labels, nodes
 from .transitions import end_experiments, enqueue, reprioritise
 
 IDEMPOTENCY_S = 24 * 3600.0
-"""How long an idempotency key is remembered."""
+"""Seconds for which an idempotency key is remembered."""
 
 
 @dataclass(frozen=True)
 class Submission:
+    """What a submission, or a retry, has led to."""
+
     experiment_id: str
     created: bool
-    """False: the same idempotency key had submitted it before."""
+    """False: a submission with the same idempotency key has created the experiment before."""
     queues_ready: list[str]
     """Queues in which a job became ready."""
+
+
+class IdempotencyKey(NamedTuple):
+    """A client's name for a submission, which makes it safe to send again."""
+
+    key: str
+    body_sha256: str
+    """Of the request's body, in hex: the same key takes the same body only."""
 
 
 def submit(
@@ -34,84 +45,94 @@ def submit(
     project_id: str,
     spec: dict[str, Any],
     plan: Plan,
-    idempotency: tuple[str, str] | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     created_by: str | None = None,
 ) -> Submission:
-    """Write an experiment, its nodes, and the jobs not yet known, in one transaction.
+    """Write an experiment, its nodes, and the jobs that the project does not have yet, in one transaction.
 
-    Jobs that are done count at once, those that run are joined, failed and cancelled ones get a fresh budget.
-    idempotency: the client's key and the sha256 of the request's body; Conflict where the key came with another body.
-    created_by: the name of the token that asks. SpecError where an import job names an upload that is not there.
+    Jobs that are done count at once, jobs that run are joined, and failed and cancelled jobs are enqueued again.
 
-    New jobs go in first, in key order, and only then are all of the plan's locked: an insertion waits for nobody but
-    another submission that is still inserting, so no two transactions can wait for each other.
+    New jobs are inserted first, in the order of their keys, and only then are all jobs of the plan locked. An insertion
+    waits for nothing but another submission that still inserts, so no two transactions can wait for each other.
+
+    Args:
+        engine: The database.
+        project_id: The project.
+        spec: The validated spec, as JSON.
+        plan: Its plan.
+        idempotency_key: If a submission with this key came within a day, that one is returned.
+        created_by: The name of the token that asks.
+
+    Raises:
+        Conflict: The idempotency key came with another body before.
+        SpecError: An import job reads an upload that the project does not have.
     """
     experiment_id = new_id("exp")
     with write(engine) as connection:
-        if idempotency is not None:
-            earlier = _recall(connection, project_id, idempotency, experiment_id)
+        if idempotency_key is not None:
+            earlier = _earlier_or_remember(connection, project_id, idempotency_key, experiment_id)
             if earlier is not None:
                 return Submission(earlier, created=False, queues_ready=[])
         _insert_experiment(connection, project_id, experiment_id, spec, created_by)
-        distinct = {node.key: node for node in plan.nodes}
-        fresh = _insert_jobs(connection, project_id, distinct)
+        by_key = {node.key: node for node in plan.nodes}
+        inserted = _insert_jobs(connection, project_id, by_key)
         rows = lock_jobs(
             connection,
             jobs.c.project_id == project_id,
-            jobs.c.key.in_(list(distinct)),
+            jobs.c.key.in_(list(by_key)),
             columns=(jobs.c.id, jobs.c.key, jobs.c.state, jobs.c.queue, jobs.c.gpus),
         )
-        uploads.hold(connection, project_id, plan)  # no sooner: an import that is done, and needs none, now stays so
+        uploads.lock_for_plan(connection, project_id, plan)  # after the jobs: an import that is done stays done now
         ids = {row.key: row.id for row in rows}
-        new = {row.key for row in rows if row.id == fresh[row.key]}
-        _insert_edges(connection, [node for key, node in distinct.items() if key in new], ids)
+        new = {row.key for row in rows if row.id == inserted[row.key]}
+        _insert_edges(connection, [node for key, node in by_key.items() if key in new], ids)
         _insert_nodes(connection, experiment_id, plan, ids)
-        _move(connection, rows, distinct)
-        enqueued = enqueue(
-            connection, [row.id for row in rows if row.key in new or row.state in (JobState.FAILED, JobState.CANCELLED)]
-        )
+        _change_queues(connection, rows, by_key)
+        to_enqueue = [row for row in rows if row.key in new or row.state in (JobState.FAILED, JobState.CANCELLED)]
+        enqueued = enqueue(connection, [row.id for row in to_enqueue])
         reprioritise(connection, list(ids.values()))
         counts: dict[str, Any] = {"nodes": len(plan.nodes), "jobs": len(rows), "new": len(new)}
         lines = [experiment_event(project_id, experiment_id, state=ExperimentState.RUNNING, **counts)]
-        again = {row.id for row in rows if row.key not in new}
-        lines += [job_event(project_id, row.id, state=row.state) for row in enqueued if row.id in again]
+        known = {row.id for row in rows if row.key not in new}
+        lines += [job_event(project_id, row.id, state=row.state) for row in enqueued if row.id in known]
         append(connection, lines + end_experiments(connection, experiments.c.id == experiment_id))
-    return Submission(experiment_id, created=True, queues_ready=queues_of(enqueued))
+    return Submission(experiment_id, created=True, queues_ready=queues_ready(enqueued))
 
 
-def queues_of(enqueued: list[Any]) -> list[str]:
-    """The queues in which enqueued jobs became ready."""
+def queues_ready(enqueued: Sequence[Row[str, JobState, str]]) -> list[str]:
+    """The queues in which jobs became ready, of the rows that `enqueue` returned."""
     return sorted({row.queue for row in enqueued if row.state == JobState.READY})
 
 
-def submitted(engine: Engine, project_id: str, given: tuple[str, str]) -> str | None:
-    """The experiment that the same idempotency key, with the same body, has submitted. Raises Conflict."""
+def find_submission(engine: Engine, project_id: str, idempotency_key: IdempotencyKey) -> str | None:
+    """Find the experiment that a submission with the same idempotency key has created within a day.
+
+    Raises:
+        Conflict: The idempotency key came with another body.
+    """
     with read(engine) as connection:
-        return _earlier(connection, project_id, given)
+        return _earlier(connection, project_id, idempotency_key)
 
 
-def _recall(connection: Connection, project_id: str, given: tuple[str, str], experiment_id: str) -> str | None:
-    """The experiment that this idempotency key submitted before; else remember that it submits this one."""
-    key, body = given
-    connection.execute(
-        delete(idempotency).where(
-            idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at < now() - IDEMPOTENCY_S
-        )
-    )
-    put = insert_or(connection, idempotency).values(
-        project_id=project_id, key=key, body_sha256=body, experiment_id=experiment_id, at=now()
-    )
+def _earlier_or_remember(
+    connection: Connection, project_id: str, idempotency_key: IdempotencyKey, experiment_id: str
+) -> str | None:
+    """Find the experiment of an earlier submission with this key; without one, remember the key for this one."""
+    own = (idempotency.c.project_id == project_id, idempotency.c.key == idempotency_key.key)
+    connection.execute(delete(idempotency).where(*own, idempotency.c.at < now() - IDEMPOTENCY_S))
+    values = idempotency_key._asdict() | {"project_id": project_id, "experiment_id": experiment_id, "at": now()}
+    put = insert_or(connection, idempotency).values(values)
     if connection.scalar(put.on_conflict_do_nothing().returning(idempotency.c.key)) is not None:
         return None
-    return _earlier(connection, project_id, given)
+    return _earlier(connection, project_id, idempotency_key)
 
 
-def _earlier(connection: Connection, project_id: str, given: tuple[str, str]) -> str | None:
-    key, body = given
-    kept = (idempotency.c.project_id == project_id, idempotency.c.key == key, idempotency.c.at >= now() - IDEMPOTENCY_S)
-    row = connection.execute(select(idempotency).where(*kept)).one_or_none()
-    if row is not None and row.body_sha256 != body:
-        raise Conflict(f"the idempotency key {key!r} was used for another request")
+def _earlier(connection: Connection, project_id: str, idempotency_key: IdempotencyKey) -> str | None:
+    own = (idempotency.c.project_id == project_id, idempotency.c.key == idempotency_key.key)
+    valid = idempotency.c.at >= now() - IDEMPOTENCY_S
+    row = connection.execute(select(idempotency).where(*own, valid)).one_or_none()
+    if row is not None and row.body_sha256 != idempotency_key.body_sha256:
+        raise Conflict(f"the idempotency key {idempotency_key.key!r} was used for another request")
     return row.experiment_id if row is not None else None
 
 
@@ -129,22 +150,26 @@ def _insert_experiment(
             created_by=created_by,
         )
     )
-    marks = [
+    rows = [
         {"experiment_id": experiment_id, "name": name, "value": value} for name, value in spec.get("labels", {}).items()
     ]
-    if marks:
-        connection.execute(insert(labels), marks)
+    if rows:
+        connection.execute(insert(labels), rows)
 
 
-def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, Node]) -> dict[str, str]:
-    """Insert the jobs that are not there, in key order. Returns the id that each key got if it was new."""
+def _insert_jobs(connection: Connection, project_id: str, by_key: Mapping[str, Node]) -> dict[str, str]:
+    """Insert the jobs that the project does not have, in the order of their keys.
+
+    Returns:
+        For each key the id that its job has if this call inserted it.
+    """
     depth: dict[str, int] = {}
-    for key, node in distinct.items():  # inputs come before what takes them
+    for key, node in by_key.items():  # a plan has inputs before the nodes that take them
         depth[key] = 1 + max((depth[ref.key] for ref in node.inputs), default=0)
-    fresh = {key: new_id("job") for key in distinct}
+    ids = {key: new_id("job") for key in by_key}
     rows = [
         {
-            "id": fresh[key],
+            "id": ids[key],
             "key": key,
             "depth": depth[key],
             "kind": node.kind,
@@ -154,19 +179,19 @@ def _insert_jobs(connection: Connection, project_id: str, distinct: dict[str, No
             "flops": node.flops,
             "gpus": node.running.gpus,
             "queue": node.running.full_queue,
-            **_run_columns(node),
+            **_run_values(node),
         }
-        for key, node in sorted(distinct.items())
+        for key, node in sorted(by_key.items())
     ]
-    still = {"state": JobState.WAITING, "missing": 0, "not_before": 0.0, "spent": {}, "attempt": 0}
+    unqueued = {"state": JobState.WAITING, "missing": 0, "not_before": 0.0, "spent": {}, "attempt": 0}
     put = insert_or(connection, jobs).values(
-        project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **still
+        project_id=project_id, created_at=now(), **{name: bindparam(name) for name in rows[0]}, **unqueued
     )
     connection.execute(put.on_conflict_do_nothing(index_elements=["project_id", "key"]), rows)
-    return fresh
+    return ids
 
 
-def _insert_edges(connection: Connection, new: list[Node], ids: dict[str, str]) -> None:
+def _insert_edges(connection: Connection, new: Sequence[Node], ids: Mapping[str, str]) -> None:
     rows = [
         {"job_id": ids[node.key], "field": ref.field, "position": ref.index, "input_job_id": ids[ref.key]}
         for node in new
@@ -176,22 +201,22 @@ def _insert_edges(connection: Connection, new: list[Node], ids: dict[str, str]) 
         connection.execute(insert(edges), rows)
 
 
-def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: dict[str, str]) -> None:
+def _insert_nodes(connection: Connection, experiment_id: str, plan: Plan, ids: Mapping[str, str]) -> None:
     rows = [
         {
             "experiment_id": experiment_id,
             "position": position,
             "name": node.name,
             "job_id": ids[node.key],
-            **_run_columns(node),
+            **_run_values(node),
         }
         for position, node in enumerate(plan.nodes)
     ]
     connection.execute(insert(nodes), rows)
 
 
-def _run_columns(node: Node) -> dict[str, Any]:
-    """What the node wants of how its job is run (transitions.RUN_COLUMNS)."""
+def _run_values(node: Node) -> dict[str, Any]:
+    """Values of the columns that say how a node wants its job to be run (`transitions.RUN_COLUMNS`)."""
     running = node.running
     retries = {f"retries_{outcome}": allowed for outcome, allowed in running.retries.model_dump().items()}
     return {
@@ -202,14 +227,14 @@ def _run_columns(node: Node) -> dict[str, Any]:
     }
 
 
-def _move(connection: Connection, rows: list[Any], distinct: dict[str, Node]) -> None:
-    """A job that does not run yet waits in the queue that was named last, for as many GPUs."""
+def _change_queues(connection: Connection, rows: Sequence[Row[Any]], by_key: Mapping[str, Node]) -> None:
+    """Move jobs that no worker has claimed yet to the queue, and the number of GPUs, that were named last."""
     moved = [
-        {"job": row.id, "to": running.full_queue, "of": running.gpus}
-        for row, running in ((row, distinct[row.key].running) for row in rows)
+        {"job": row.id, "new_queue": running.full_queue, "new_gpus": running.gpus}
+        for row, running in ((row, by_key[row.key].running) for row in rows)
         if row.state not in (JobState.RUNNING, JobState.DONE)
         and (row.queue, row.gpus) != (running.full_queue, running.gpus)
     ]
     if moved:
         put = update(jobs).where(jobs.c.id == bindparam("job"))
-        connection.execute(put.values(queue=bindparam("to"), gpus=bindparam("of")), moved)
+        connection.execute(put.values(queue=bindparam("new_queue"), gpus=bindparam("new_gpus")), moved)

@@ -1,4 +1,4 @@
-"""The states of jobs and experiments and the outcomes of attempts, spelt here and nowhere else."""
+"""The states of jobs, experiments and workers and the outcomes of attempts, spelt here and nowhere else."""
 
 from enum import StrEnum
 
@@ -50,6 +50,32 @@ class ExperimentState(StrEnum):
     """Nothing can run any more and at least one job is not done."""
     CANCELLED = "cancelled"
     """A user ended it."""
+
+
+class WaitCause(StrEnum):
+    """Why a job does not run yet."""
+
+    INPUTS = "inputs"
+    """Inputs are not done."""
+    UNWANTED = "unwanted"
+    """No running experiment names it."""
+    BACKOFF = "backoff"
+    """It pauses before a further attempt."""
+    WORKER = "worker"
+    """No live worker serves its queue."""
+    QUOTA = "quota"
+    """The project runs as many jobs as it may."""
+    SLOT = "slot"
+    """All slots of its queue are busy, or other jobs come first."""
+
+
+class WorkerState(StrEnum):
+    """The state that a worker last reported."""
+
+    LIVE = "live"
+    """It was working. One that was killed stays live, but reports no more."""
+    GONE = "gone"
+    """It has shut down."""
 
 
 ENDED_JOB_STATES = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)

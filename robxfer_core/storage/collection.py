@@ -115,5 +115,5 @@ def _remove_uploads(engine: Engine, store: Store, dry_run: bool) -> Iterator[Rem
         for upload in unneeded:
             if not dry_run:
                 store.delete(upload.prefix)
-                uploads.drop(engine, upload.id)
+                uploads.delete_row(engine, upload.id)
             yield Removed(Removal.UPLOAD, upload.prefix, 1, upload.bytes)

@@ -152,12 +152,10 @@ class Ledger:
     def plan(self, graph: Mapping[str, Sequence[str]], **running: Any) -> Plan:
         return Plan(tuple(_node(name, inputs, Running(**running)) for name, inputs in graph.items()))
 
-    def submit(
-        self, graph: Mapping[str, Sequence[str]], idempotency: tuple[str, str] | None = None, **running: Any
-    ) -> str:
+    def submit(self, graph: Mapping[str, Sequence[str]], **running: Any) -> str:
         """The id of a new experiment."""
         spec = {"name": "test", "labels": {"of": "tests"}}
-        return experiments.submit(self.engine, "default", spec, self.plan(graph, **running), idempotency).experiment_id
+        return experiments.submit(self.engine, "default", spec, self.plan(graph, **running)).experiment_id
 
     def claim(self, worker: str = "w", queue_name: str = "cpu", lease_s: float = 600.0) -> queue.Claim:
         """The next job, which must be there."""
@@ -185,10 +183,10 @@ class Ledger:
         return names
 
     def state(self, experiment_id: str) -> str:
-        return experiments.state(self.engine, "default", experiment_id)
+        return experiments.get_state(self.engine, "default", experiment_id)
 
     def states(self, experiment_id: str) -> dict[str, str]:
-        return {each.name: each.state for each in experiments.jobs_of(self.engine, experiment_id)}
+        return {each.name: each.state for each in experiments.list_nodes(self.engine, experiment_id)}
 
     def job_id(self, name: str) -> str:
         with read(self.engine) as connection:
@@ -206,7 +204,7 @@ class Ledger:
 
     def history(self, experiment_id: str) -> list[tuple[str, str]]:
         """The states that the experiment and its jobs went through."""
-        names = {each.job_id: each.name for each in experiments.jobs_of(self.engine, experiment_id)}
+        names = {each.job_id: each.name for each in experiments.list_nodes(self.engine, experiment_id)}
         lines = events.for_experiment(self.engine, experiment_id)
         return [(names.get(line.job_id or "", "experiment"), line.data["state"]) for line in lines]
 

@@ -66,12 +66,12 @@ class Stack:
         return until(lambda: self._end(experiment, project))
 
     def _end(self, experiment: str, project: str) -> str | None:
-        state = experiments.state(self.engine, project, experiment)
+        state = experiments.get_state(self.engine, project, experiment)
         return None if state == "running" else state
 
     def job(self, experiment: str, node: str = "model") -> Any:
         """The row of the job of a node."""
-        member = next(each for each in experiments.jobs_of(self.engine, experiment) if each.name == node)
+        member = next(each for each in experiments.list_nodes(self.engine, experiment) if each.name == node)
         with read(self.engine) as connection:
             return connection.execute(select(jobs).where(jobs.c.id == member.job_id)).one()
 

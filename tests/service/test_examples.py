@@ -205,10 +205,10 @@ def test_a_toy_example_ends_done_and_says_what_it_is_there_to_say(shared: Stack,
     experiment = submission.experiment_id
 
     def over() -> str | None:
-        state = experiments.state(shared.engine, "default", experiment)
+        state = experiments.get_state(shared.engine, "default", experiment)
         return None if state == "running" else state
 
     if until(over, 800) != "done":
-        jobs = {job.name: job.state for job in experiments.jobs_of(shared.engine, experiment)}
+        jobs = {job.name: job.state for job in experiments.list_nodes(shared.engine, experiment)}
         pytest.fail(f"{path.name}: { ({name: state for name, state in jobs.items() if state != 'done'}) }")
     CHECKS[path.stem](Ended(shared, experiment, tmp_path))

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from robxfer_core.ledger import audit, projects, tables, tokens
-from robxfer_core.ledger.engine import Conflict, Unknown, now, read, write
+from robxfer_core.ledger.engine import Conflict, NotFound, now, read, write
 
 pytestmark = pytest.mark.servers
 
@@ -79,7 +79,7 @@ def test_a_name_is_given_once_in_a_project(ledger: Any, together: Any) -> None:
     tokens.revoke(ledger.engine, "default", "anna")
     with pytest.raises(Conflict, match="has, or had, a token anna"):
         tokens.create(ledger.engine, "default", "anna", "read")
-    with pytest.raises(Unknown, match="no project none"):
+    with pytest.raises(NotFound, match="no project none"):
         tokens.create(ledger.engine, "none", "anna", "read")
     for name in ("", "a b", "tok_a", "-a", "a" * 61, "a\n"):
         with pytest.raises(ValueError, match="a token's name is"):
@@ -90,7 +90,7 @@ def test_a_token_is_revoked_in_its_own_project_alone(ledger: Any) -> None:
     projects.create(ledger.engine, "lab")
     made, secret = tokens.create(ledger.engine, "lab", "anna", "admin")
     for token in (made.id, "anna"):
-        with pytest.raises(Unknown):
+        with pytest.raises(NotFound):
             tokens.revoke(ledger.engine, "default", token)
     assert tokens.find(ledger.engine, secret) is not None
     first = tokens.revoke(ledger.engine, "lab", made.id)
@@ -107,18 +107,18 @@ def test_projects_have_names_and_quotas(ledger: Any) -> None:
             projects.create(ledger.engine, name)
     projects.set_quota(ledger.engine, "default", 2)
     projects.set_quota(ledger.engine, "lab", None)
-    assert projects.all_projects(ledger.engine) == [projects.Project("default", 2), projects.Project("lab", None)]
+    assert projects.list_all(ledger.engine) == [projects.Project("default", 2), projects.Project("lab", None)]
     for ask in (projects.get, lambda engine, id: projects.set_quota(engine, id, 1)):
-        with pytest.raises(Unknown, match="no project none"):
+        with pytest.raises(NotFound, match="no project none"):
             ask(ledger.engine, "none")
 
 
 def test_the_trail_is_kept_by_project_and_in_order(ledger: Any) -> None:
     projects.create(ledger.engine, "lab")
-    line = audit.begin(ledger.engine, "anna", "POST /x", project_id="lab", token_id="tok_1", address="::1")
+    line = audit.begin(ledger.engine, audit.Actor("anna", "lab", "tok_1", "::1"), "POST /x")
     assert audit.page(ledger.engine, "lab")[0].status is None
     audit.end(ledger.engine, line, 202, "exp_1")
-    audit.begin(ledger.engine, "unknown", "POST /y")
+    audit.begin(ledger.engine, audit.Actor("unknown"), "POST /y")
     with pytest.raises(Conflict), audit.by_operator(ledger.engine, "project create", "lab", "lab"):
         projects.create(ledger.engine, "lab")
     with audit.by_operator(ledger.engine, "project set", "lab", "lab"):

@@ -32,13 +32,13 @@ def test_an_attempt_writes_until_another_takes_its_place(ledger):
 
     assert ledger.publish(new)
     assert not ledger.publish(new)
-    found = jobs.job(ledger.engine, "default", old.job_id)
+    found = jobs.get(ledger.engine, "default", old.job_id)
     assert [(each.number, each.worker_id, each.outcome) for each in found.attempts] == [
         (1, "w1", "lost"),
         (2, "w2", "succeeded"),
     ]
     assert found.attempts[1].seconds is not None
-    assert jobs.measured(ledger.engine, old.job_id) == [jobs.Metric("loss", 1, 0.5)]
+    assert jobs.list_metrics(ledger.engine, old.job_id) == [jobs.MetricRecord("loss", 1, 0.5)]
     logs = events.for_job(ledger.engine, old.job_id, "log")
     assert [each.data["line"] for each in logs] == ["one", "two\0"]
     assert ledger.state(experiment) == "done"
@@ -51,13 +51,13 @@ def test_measured_values_are_upserted(ledger):
     assert ledger.fence(ours).record(metrics=many)
     again = [("loss", 3, 1.0), ("loss", 3, -3.0), ("accuracy", 1, math.nan)]
     assert ledger.fence(ours).record(metrics=again)
-    first = jobs.measured(ledger.engine, ours.job_id, limit=3)
+    first = jobs.list_metrics(ledger.engine, ours.job_id, limit=3)
     assert [(each.name, each.step, each.value) for each in first] == [
         ("accuracy", 1, None),
         ("loss", 0, 0.0),
         ("loss", 1, 1.0),
     ]
-    rest = jobs.measured(ledger.engine, ours.job_id, after=("loss", 2), limit=20_000)
+    rest = jobs.list_metrics(ledger.engine, ours.job_id, after=("loss", 2), limit=20_000)
     assert (rest[0].step, rest[0].value, len(rest)) == (3, -3.0, 5_097)
 
 
@@ -76,7 +76,7 @@ def test_failures_spend_retries_and_back_off_doubling(ledger):
         ours = ledger.claim()
         assert ours.params["name"] == "a"
         assert ledger.finish(ours, outcome)
-        found = jobs.job(ledger.engine, "default", ours.job_id)
+        found = jobs.get(ledger.engine, "default", ours.job_id)
         assert (found.state, found.outcome, found.error) == ("ready", outcome, {"message": outcome})
         assert [each.reason for each in found.waiting_for] == ["backoff", "worker"]
         pauses.append(pause_of(ledger, "a"))
@@ -85,7 +85,7 @@ def test_failures_spend_retries_and_back_off_doubling(ledger):
         assert ledger.finish(ledger.claim(), outcome)
         assert ledger.states(experiment)["a"] == "ready"
         ledger.set_job("a", not_before=0.0)
-    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2, "timed_out": 2}
+    assert jobs.get(ledger.engine, "default", ours.job_id).spent == {"failed": 2, "timed_out": 2}
     assert ledger.finish(ledger.claim(), "failed")
     assert ledger.state(experiment) == "running"  # the other one may still run
     ledger.drain()
@@ -140,7 +140,7 @@ def test_progress_forgives_losses_alone(ledger):
     assert pauses == [3, 3, 6, 12]
     ours = ledger.claim()
     assert ledger.fence(ours).save_checkpoint({})
-    assert jobs.job(ledger.engine, "default", ours.job_id).spent == {"failed": 2}
+    assert jobs.get(ledger.engine, "default", ours.job_id).spent == {"failed": 2}
 
 
 def test_a_sweep_leaves_alone_what_is_held(ledger):

@@ -5,10 +5,12 @@ from sqlalchemy import update
 
 from robxfer_core.ledger import artifacts, events, experiments, jobs, queue
 from robxfer_core.ledger.attempts import LeaseStatus
-from robxfer_core.ledger.engine import Conflict, Unknown, write
+from robxfer_core.ledger.engine import Conflict, NotFound, write
+from robxfer_core.ledger.experiments import IdempotencyKey
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.ledger.tables import idempotency
 from robxfer_core.spec.states import AttemptOutcome
+from robxfer_core.spec.wire.queries import ExperimentQuery
 
 pytestmark = pytest.mark.servers
 
@@ -58,7 +60,7 @@ def test_failed_jobs_are_armed_again_by_a_submission_but_not_the_experiment_that
     assert ledger.drain() == ["a"]
     assert ledger.states(first) == {"a": "done", "b": "ready", "c": "waiting"}
     assert queue.sweep(ledger.engine) == []  # nobody wants b
-    unwanted = jobs.job(ledger.engine, "default", ledger.job_id("b"))
+    unwanted = jobs.get(ledger.engine, "default", ledger.job_id("b"))
     assert "unwanted" in [each.reason for each in unwanted.waiting_for]
     assert ledger.state(first) == "failed"
     experiments.retry(ledger.engine, "default", first)
@@ -137,7 +139,7 @@ def test_the_largest_wanted_counts(ledger):
     high = ledger.submit({"a": ()}, priority=7, deadline_s=50, retries=1)
 
     def found():
-        job = jobs.job(ledger.engine, "default", ledger.job_id("a"))
+        job = jobs.get(ledger.engine, "default", ledger.job_id("a"))
         return job.priority, job.deadline_s, job.retries[AttemptOutcome.FAILED]
 
     assert found() == (7, 100, 9)
@@ -151,37 +153,39 @@ def test_the_largest_wanted_counts(ledger):
 
 def test_an_idempotency_key_submits_once_a_day(ledger):
     engine = ledger.engine
-    first = experiments.submit(engine, "default", {"name": "x"}, ledger.plan(CHAIN), ("key", "body"))
-    again = experiments.submit(engine, "default", {"name": "x"}, ledger.plan(CHAIN), ("key", "body"))
+    first = experiments.submit(engine, "default", {"name": "x"}, ledger.plan(CHAIN), IdempotencyKey("key", "body"))
+    again = experiments.submit(engine, "default", {"name": "x"}, ledger.plan(CHAIN), IdempotencyKey("key", "body"))
     assert (first.created, first.queues_ready) == (True, ["cpu"])
     assert (again.created, again.experiment_id) == (False, first.experiment_id)
     with pytest.raises(Conflict, match="key"):
-        experiments.submit(engine, "default", {"name": "y"}, ledger.plan(CHAIN), ("key", "other"))
+        experiments.submit(engine, "default", {"name": "y"}, ledger.plan(CHAIN), IdempotencyKey("key", "other"))
     assert len(experiments.page(engine, "default").items) == 1
     with write(engine) as connection:
         connection.execute(update(idempotency).values(at=idempotency.c.at - 24 * 3600 - 1))
-    assert experiments.submit(engine, "default", {"name": "y"}, ledger.plan(CHAIN), ("key", "other")).created
+    assert experiments.submit(
+        engine, "default", {"name": "y"}, ledger.plan(CHAIN), IdempotencyKey("key", "other")
+    ).created
 
 
 def test_other_projects_see_nothing(ledger):
     experiment = ledger.submit(CHAIN)
     ledger.drain()
     job_id = ledger.job_id("a")
-    artifact_id = jobs.job(ledger.engine, "default", job_id).artifact_id
+    artifact_id = jobs.get(ledger.engine, "default", job_id).artifact_id
     assert artifact_id is not None
     for look in (
         lambda: experiments.get(ledger.engine, "other", experiment),
-        lambda: experiments.state(ledger.engine, "other", experiment),
+        lambda: experiments.get_state(ledger.engine, "other", experiment),
         lambda: experiments.cancel(ledger.engine, "other", experiment),
         lambda: experiments.retry(ledger.engine, "other", experiment),
-        lambda: jobs.job(ledger.engine, "other", job_id),
+        lambda: jobs.get(ledger.engine, "other", job_id),
         lambda: artifacts.get(ledger.engine, "other", artifact_id),
     ):
-        with pytest.raises(Unknown):
+        with pytest.raises(NotFound):
             look()
     assert experiments.page(ledger.engine, "other").items == []
     assert experiments.job_ids(ledger.engine, "other", experiment) == set()
-    assert jobs.states_of_keys(ledger.engine, "other", [jobs.job(ledger.engine, "default", job_id).key]) == {}
+    assert jobs.states_of_keys(ledger.engine, "other", [jobs.get(ledger.engine, "default", job_id).key]) == {}
 
 
 def test_pages_hold_each_experiment_once_newest_first(ledger):
@@ -192,7 +196,7 @@ def test_pages_hold_each_experiment_once_newest_first(ledger):
         made.append(experiments.submit(engine, "default", spec, ledger.plan({f"j{number}": ()})).experiment_id)
     seen, cursor = [], None
     while True:
-        page = experiments.page(engine, "default", limit=2, cursor=cursor)
+        page = experiments.page(engine, "default", ExperimentQuery(limit=2, cursor=cursor))
         seen += [each.id for each in page.items]
         ledger.submit({"newer": ()})  # does not shift what comes
         if (cursor := page.next) is None:
@@ -201,7 +205,7 @@ def test_pages_hold_each_experiment_once_newest_first(ledger):
     experiments.cancel(engine, "default", made[2])
 
     def ids(**filters):
-        return [each.id for each in experiments.page(engine, "default", **filters).items]
+        return [each.id for each in experiments.page(engine, "default", ExperimentQuery(**filters)).items]
 
     assert ids(name="n1") == [made[3], made[1]]
     assert ids(state="cancelled") == [made[2]]
@@ -209,11 +213,11 @@ def test_pages_hold_each_experiment_once_newest_first(ledger):
     assert ids(label="all") == made[::-1]
     assert ids(label="all=1") == []
     assert ids(label="of=even", state="running", limit=1) == [made[4]]
-    found = experiments.page(engine, "default", name="n1").items[0]
+    found = experiments.page(engine, "default", ExperimentQuery(name="n1")).items[0]
     assert (found.labels, found.jobs) == ({"all": "", "of": "odd"}, {"ready": 1})
     for wrong in ("", "nonsense", "ä", seen[0]):
         with pytest.raises(BadCursor):
-            experiments.page(engine, "default", cursor=wrong)
+            experiments.page(engine, "default", ExperimentQuery(cursor=wrong))
 
 
 def test_artifacts_by_pages(ledger):
@@ -246,7 +250,7 @@ def test_events_of_an_experiment_begin_with_it(ledger):
 
 def test_a_node_is_taken_by_another_of_its_experiment_alone(ledger):
     one, other = ledger.submit({"a": (), "b": ("a",)}), ledger.submit({"a": ()})
-    taken = [{each.name: each.taken for each in experiments.jobs_of(ledger.engine, id)} for id in (one, other)]
+    taken = [{each.name: each.taken for each in experiments.list_nodes(ledger.engine, id)} for id in (one, other)]
     assert taken == [{"a": True, "b": False}, {"a": False}]
 
 

@@ -175,7 +175,7 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
                 name: new[name] for name in old if name in new
             }
     # The code works with what it finds: the job has one failure left, and no more losses than two.
-    assert jobs.job(engine, "default", "job_2").spent == {"failed": 2, "lost": 1}
+    assert jobs.get(engine, "default", "job_2").spent == {"failed": 2, "lost": 1}
     claim = queue.claim(engine, "w", ["cpu"], -1, "cpu")
     assert claim is not None
     assert (claim.job_id, claim.checkpoint) == ("job_2", {"prefix": "default/job_2/1/checkpoint-1"})
@@ -186,7 +186,7 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
     claim = queue.claim(engine, "w", ["cpu"], 60, "cpu")
     assert claim is not None
     assert Fence(engine, claim.job_id, claim.attempt).finish(AttemptOutcome.FAILED)
-    assert jobs.job(engine, "default", "job_2").state == "ready"
+    assert jobs.get(engine, "default", "job_2").state == "ready"
 
     fill(engine, LATER)
     migrate.downgrade(empty_url, "0001")
@@ -201,7 +201,7 @@ def test_rows_of_the_first_revision_live_through_all_and_back(empty_url):
 
     migrate.upgrade(empty_url)
     assert queue.sweep(engine) == []  # in the pause before its last try
-    assert experiments.state(engine, "default", "exp_1") == "running"
+    assert experiments.get_state(engine, "default", "exp_1") == "running"
     migrate.downgrade(empty_url, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()

@@ -7,6 +7,7 @@ from robxfer_core.ledger import counts, experiments, jobs, queue, workers
 from robxfer_core.ledger.engine import read, write
 from robxfer_core.ledger.tables import projects
 from robxfer_core.ledger.tables import workers as workers_table
+from robxfer_core.spec.states import AttemptOutcome
 
 pytestmark = pytest.mark.servers
 
@@ -87,7 +88,7 @@ def test_a_quota_holds_back_a_project_and_is_named(ledger):
     ours = ledger.claim()
     assert queue.claim(ledger.engine, "w", ["cpu"], 30, "cpu") is None
     workers.heartbeat(ledger.engine, "w", ["cpu"], 2, "cpu", {})
-    held = jobs.job(ledger.engine, "default", ledger.job_id("b"))
+    held = jobs.get(ledger.engine, "default", ledger.job_id("b"))
     assert [each.reason for each in held.waiting_for] == ["quota"]
     ledger.publish(ours)
     assert ledger.claim().params["name"] == "b"
@@ -117,7 +118,7 @@ def test_a_job_moves_with_its_gpus_to_the_queue_named_last(ledger):
 
 def test_why_a_job_waits(ledger):
     def reasons(name):
-        return jobs.job(ledger.engine, "default", ledger.job_id(name)).waiting_for
+        return jobs.get(ledger.engine, "default", ledger.job_id(name)).waiting_for
 
     experiment = ledger.submit({**CHAIN, "x": ()}, queue="gpu")
     assert [(each.reason, each.detail) for each in reasons("c")] == [
@@ -133,7 +134,7 @@ def test_why_a_job_waits(ledger):
     workers.heartbeat(ledger.engine, "w", ["gpu", "cpu"], 1, "cuda", {})
     assert reasons("a")[0].detail == "the 1 slots of the queue gpu are busy; 0 jobs come before it"
     assert reasons("x")[0].detail == "the 1 slots of the queue gpu are busy; 1 jobs come before it"
-    workers.gone(ledger.engine, "w")
+    workers.mark_gone(ledger.engine, "w")
     assert reasons("a")[0].reason == "worker"
     ledger.claim(queue_name="gpu")
     assert reasons("a") == []
@@ -146,7 +147,7 @@ def test_workers_and_what_they_read(ledger):
     workers.heartbeat(ledger.engine, "w1", ["cpu"], 2, "cpu", {"digits": {"classes": 10}})
     workers.heartbeat(ledger.engine, "w2", ["gpu"], 1, "cuda", {"mnist": {}})
     workers.heartbeat(ledger.engine, "w1", ["cpu", "big"], 3, "cpu", {"digits": {"classes": 5}})
-    assert [(each.id, each.queues, each.slots) for each in workers.live(ledger.engine)] == [
+    assert [(each.id, each.queues, each.slots) for each in workers.list_live(ledger.engine)] == [
         ("w1", ["cpu", "big"], 3),
         ("w2", ["gpu"], 1),
     ]
@@ -154,8 +155,8 @@ def test_workers_and_what_they_read(ledger):
     with write(ledger.engine) as connection:
         connection.execute(update(workers_table).where(workers_table.c.id == "w2").values(seen_at=0.0))
     assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}}  # what is live counts, while any is
-    workers.gone(ledger.engine, "w1")
-    assert workers.live(ledger.engine) == []
+    workers.mark_gone(ledger.engine, "w1")
+    assert workers.list_live(ledger.engine) == []
     assert workers.known_datasets(ledger.engine) == {"digits": {"classes": 5}, "mnist": {}}
 
 
@@ -165,11 +166,11 @@ def test_figures(ledger):
     ledger.publish(ledger.claim())
     ledger.publish(ledger.claim())
     assert counts.queue_depth(ledger.engine) == {("cpu", "ready"): 1}
-    ended = counts.Tally().read(ledger.engine)
-    done = ended["train", "cpu", "succeeded"]
-    assert (done.flops, done.n) == (2e9, 2)
+    ended = counts.AttemptCounter().read(ledger.engine)
+    done = ended["train", "cpu", AttemptOutcome.SUCCEEDED]
+    assert (done.flops, done.count) == (2e9, 2)
     assert done.seconds >= 0
-    assert {key: each.n for key, each in ended.items()} == {
+    assert {key: each.count for key, each in ended.items()} == {
         ("train", "cpu", "failed"): 1,
         ("train", "cpu", "succeeded"): 2,
     }

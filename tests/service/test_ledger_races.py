@@ -8,9 +8,20 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from robxfer_core.ledger import engine, events, experiments, queue
-from robxfer_core.ledger.engine import AWAY, CLAIMS_LOCK, EVENTS_LOCK, Conflict, advisory, connect, read, write
+from robxfer_core.ledger.engine import (
+    CLAIMS_LOCK,
+    DATABASE_UNAVAILABLE,
+    EVENTS_LOCK,
+    Conflict,
+    advisory_lock,
+    connect,
+    read,
+    write,
+)
+from robxfer_core.ledger.experiments import IdempotencyKey
 from robxfer_core.ledger.tables import attempts, jobs, projects
 from robxfer_core.ledger.tables import events as events_table
+from robxfer_core.spec.wire.queries import ExperimentQuery
 
 from .servers import PATIENCE_S
 
@@ -181,7 +192,9 @@ def test_one_idempotency_key_sent_twice_at_once_makes_one_experiment(ledger, tog
     def send(round, body):
         plan = ledger.plan({f"a{round}": ()})
         try:
-            return experiments.submit(ledger.engine, "default", {"name": "x"}, plan, (f"key{round}", body))
+            return experiments.submit(
+                ledger.engine, "default", {"name": "x"}, plan, IdempotencyKey(f"key{round}", body)
+            )
         except Conflict:
             return None
 
@@ -191,7 +204,7 @@ def test_one_idempotency_key_sent_twice_at_once_makes_one_experiment(ledger, tog
         assert len({each.experiment_id for each in same}) == 1
         other = together(*[lambda round=round, body=body: send(-1 - round, body) for body in ("one", "two")])
         assert sum(each is None for each in other) == 1
-    assert len(experiments.page(ledger.engine, "default", limit=100).items) == 2 * ROUNDS
+    assert len(experiments.page(ledger.engine, "default", ExperimentQuery(limit=100)).items) == 2 * ROUNDS
 
 
 def test_overlapping_plans_at_once_make_one_job_a_key(ledger, together):
@@ -205,7 +218,7 @@ def test_overlapping_plans_at_once_make_one_job_a_key(ledger, together):
         made = together(*[lambda graph=graph: ledger.submit(graph) for graph in graphs])
         ids = {}
         for experiment in made:
-            for each in experiments.jobs_of(ledger.engine, experiment):
+            for each in experiments.list_nodes(ledger.engine, experiment):
                 assert ids.setdefault(each.name, each.job_id) == each.job_id
         assert len(ids) == 14
     with read(ledger.engine) as connection:
@@ -262,13 +275,13 @@ def test_everything_at_once_ends(ledger, together):
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_one_who_stands_still_within_a_transaction_holds_up_nobody_for_long(ledger, database_url, monkeypatch):
-    monkeypatch.setattr(engine, "IDLE_S", 1.0)
+    monkeypatch.setattr(engine, "IDLE_IN_TRANSACTION_S", 1.0)
     frozen = connect(database_url)
 
     def stand_still():
         with write(frozen) as held, ThreadPoolExecutor(1) as others:
-            advisory(held, CLAIMS_LOCK)
-            advisory(held, EVENTS_LOCK)
+            advisory_lock(held, CLAIMS_LOCK)
+            advisory_lock(held, EVENTS_LOCK)
             try:
                 others.submit(ledger.submit, {"a": ()}).result(PATIENCE_S)
                 others.submit(ledger.claim).result(PATIENCE_S)
@@ -277,7 +290,7 @@ def test_one_who_stands_still_within_a_transaction_holds_up_nobody_for_long(ledg
                 raise
             held.execute(select(1))  # it wakes up
 
-    with pytest.raises(AWAY, match="idle-in-transaction timeout"):
+    with pytest.raises(DATABASE_UNAVAILABLE, match="idle-in-transaction timeout"):
         stand_still()
     with read(frozen) as connection:
         assert connection.scalar(select(1)) == 1

@@ -14,7 +14,7 @@ from robxfer_core.ledger.tables import attempts, jobs
 pytestmark = pytest.mark.servers
 
 
-def scrape(ledger: Any, tally: counts.Tally) -> dict[tuple[str, ...], float]:
+def scrape(ledger: Any, tally: counts.AttemptCounter) -> dict[tuple[str, ...], float]:
     """Samples by (name, label values in the order of their names)."""
     families = list(text_string_to_metric_families(exposition(ledger.engine, tally).decode()))
     assert all(family.documentation and family.type != "unknown" for family in families)
@@ -32,7 +32,7 @@ def set_attempt(ledger: Any, claim: queue.Claim, **values: Any) -> None:
 
 
 def test_figures_of_attempts_of_every_outcome(ledger):
-    tally = counts.Tally()
+    tally = counts.AttemptCounter()
     workers.heartbeat(ledger.engine, "w", ["cpu", "idle"], 3, "cpu", {})
     ledger.submit({"a": (), "b": (), "c": (), "d": (), "e": ("a", "d")}, backoff_s=0.0)
     ledger.submit({"elsewhere": ()}, queue="lab")
@@ -69,7 +69,7 @@ def test_figures_of_attempts_of_every_outcome(ledger):
 
 
 def test_what_nobody_wants_any_more_is_no_load(ledger):
-    tally = counts.Tally()
+    tally = counts.AttemptCounter()
 
     def depth() -> dict[str, float]:
         seen = scrape(ledger, tally)
@@ -92,7 +92,7 @@ def test_what_nobody_wants_any_more_is_no_load(ledger):
 
 
 def test_queues_that_somebody_made_up_are_summed(ledger):
-    tally = counts.Tally()
+    tally = counts.AttemptCounter()
     workers.heartbeat(ledger.engine, "w", ["cpu"], 1, "cpu", {})
     ledger.submit({"served": ()})
     for n in range(UNSERVED_QUEUES + 3):
@@ -108,7 +108,7 @@ def test_queues_that_somebody_made_up_are_summed(ledger):
 
 
 def test_what_ended_long_ago_is_read_once_and_counted_once(ledger):
-    tally = counts.Tally()
+    tally = counts.AttemptCounter()
 
     def seen() -> dict[str, float]:
         return {key[2]: n for key, n in scrape(ledger, tally).items() if key[0] == "robxfer_attempts_total"}
@@ -120,7 +120,7 @@ def test_what_ended_long_ago_is_read_once_and_counted_once(ledger):
         set_attempt(ledger, claim, ended_at=attempts.c.ended_at - ago)
 
     end("failed", 5000.0)
-    end("failed", counts.SETTLED_S + 1)
+    end("failed", counts.COMMIT_S + 1)
     end("failed", 0.0)
     assert [seen(), seen()] == [{"failed": 3}] * 2
     end("timed_out", 100.0)  # committed late: others that ended after it were read before
@@ -131,7 +131,7 @@ def test_what_ended_long_ago_is_read_once_and_counted_once(ledger):
 
 
 def test_the_cost_of_a_scrape_does_not_grow_with_history(ledger):
-    tally = counts.Tally()
+    tally = counts.AttemptCounter()
     ledger.submit({"a": ()})
     with ledger.statements() as sent:
         scrape(ledger, tally)

@@ -53,7 +53,7 @@ def leased_until(engine: Engine, job_id: str) -> float:
 
 
 def done(engine: Engine, experiment: str) -> bool:
-    return experiments.state(engine, "default", experiment) == "done"
+    return experiments.get_state(engine, "default", experiment) == "done"
 
 
 def test_no_job_needs_a_broker(ledger_url, engine, tmp_path):

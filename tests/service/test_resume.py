@@ -95,7 +95,7 @@ def submit(engine: Engine, settings: Settings, project: str) -> dict[str, str]:
     plan = make_plan(read_spec(json.dumps(spec).encode(), "json"), dict(BUILTIN))
     submission = experiments.submit(engine, project, spec, plan)
     messaging.notify(settings, submission.queues_ready)
-    return {each.name: each.job_id for each in experiments.jobs_of(engine, submission.experiment_id)}
+    return {each.name: each.job_id for each in experiments.list_nodes(engine, submission.experiment_id)}
 
 
 def row(engine: Engine, job_id: str) -> Any:

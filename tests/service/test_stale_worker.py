@@ -73,7 +73,9 @@ def submit(engine: Engine, settings: Settings) -> str:
     plan = make_plan(read_spec(json.dumps(SPEC).encode(), "json"), dict(BUILTIN))
     submission = experiments.submit(engine, "default", SPEC, plan)
     messaging.notify(settings, submission.queues_ready)
-    return next(each.job_id for each in experiments.jobs_of(engine, submission.experiment_id) if each.name == "model")
+    return next(
+        each.job_id for each in experiments.list_nodes(engine, submission.experiment_id) if each.name == "model"
+    )
 
 
 def row(engine: Engine, job_id: str) -> Any:

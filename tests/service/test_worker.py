@@ -64,7 +64,7 @@ def test_a_plan_runs_to_its_end_and_leaves_nothing_behind(shared, tmp_path):
 
 def test_the_worker_reports_itself_and_what_it_reads(shared):
     stack, _ = shared
-    (row,) = until(lambda: workers.live(stack.engine))
+    (row,) = until(lambda: workers.list_live(stack.engine))
     assert (row.queues, row.slots, row.device) == (["cpu"], 2, "cpu")
     assert row.datasets["digits"]["classes"] == 10
 
@@ -171,7 +171,7 @@ def test_a_drained_worker_gives_its_job_back_and_another_ends_it_the_same(make_s
     assert (job.state, [each.outcome for each in stack.attempts(job.id)]) == ("ready", ["preempted"])
     prefix = job.checkpoint["prefix"]
     assert (stack.folder / "store" / prefix).is_dir()
-    assert workers.live(stack.engine) == []
+    assert workers.list_live(stack.engine) == []
 
     other = servers.elsewhere(stack.settings, stack.folder / "other")
     with servers.worker(other, stack.folder) as worker:

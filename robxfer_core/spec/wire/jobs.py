@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from robxfer_core.spec.states import AttemptOutcome, JobState
+from robxfer_core.spec.states import AttemptOutcome, JobState, WaitCause
 
 from .base import Wire
 
@@ -44,7 +44,7 @@ class AttemptView(Wire):
 class WaitingFor(Wire):
     """Why a job does not run yet."""
 
-    reason: str
+    reason: WaitCause
     """`inputs`: the jobs in `jobs` are not done. `unwanted`: no running experiment needs it. `backoff`: it pauses until
     its next attempt. `worker`: no live worker serves its queue. `quota`: the project runs as many jobs as it may.
     `slot`: other jobs are first, or all slots of its queue are busy."""

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from robxfer_core.spec.states import WorkerState
+
 from .base import Wire
 
 
@@ -17,7 +19,7 @@ class WorkerView(Wire):
     """What it computes on."""
     datasets: list[str] = []
     """Names of the data sets that it can read."""
-    state: str = ""
+    state: WorkerState = WorkerState.LIVE
     """`live`: workers that have shut down or fallen silent are not listed."""
     seen_at: float
     """Its last heartbeat."""

@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
-from robxfer_core.ledger.tokens import hidden
+from robxfer_core.ledger.tokens import redact
 
 MAX_TEXT = 300
 _ID = re.compile(r"/((?!rbx_)[a-z]{3}_[0-9a-z]{1,40})(?=/|$)")
@@ -15,7 +15,7 @@ _ID = re.compile(r"/((?!rbx_)[a-z]{3}_[0-9a-z]{1,40})(?=/|$)")
 
 def printable(text: str) -> str:
     """Makes text from outside safe to record: one line, at most MAX_TEXT characters, without tokens."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in hidden(text)[:MAX_TEXT])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in redact(text)[:MAX_TEXT])
 
 
 def subject_id(path: str) -> str | None:

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from robxfer_core import messaging
-from robxfer_core.ledger.counts import Tally
+from robxfer_core.ledger.counts import AttemptCounter
 from robxfer_core.ledger.engine import connect
 from robxfer_core.settings import Settings
 from robxfer_core.storage import Store, open_store
@@ -36,7 +36,7 @@ class ApiContext:
     broadcaster: EventBroadcaster
     notifications: Executor
     """Sends notifications to workers, outside the request's time."""
-    tally: Tally
+    tally: AttemptCounter
     readiness: ReadinessChecks
     upload_threads: CapacityLimiter
     uploads: ConcurrencyLimiter
@@ -53,7 +53,7 @@ class ApiContext:
             store=store,
             broadcaster=EventBroadcaster(engine),
             notifications=ThreadPoolExecutor(1, "notifications"),
-            tally=Tally(),
+            tally=AttemptCounter(),
             readiness=service_checks(settings, engine, store),
             upload_threads=CapacityLimiter(MAX_UPLOADS),
             uploads=ConcurrencyLimiter(MAX_UPLOADS_PER_CALLER, "uploads"),

@@ -13,6 +13,6 @@ def readable_datasets(ctx: ApiContext) -> dict[str, DatasetInfo] | None:
         What workers have reported; None where no worker ever has. On the embedded default, where the API and the
         worker read one folder, the folder is read while no worker lives.
     """
-    if ctx.settings.database_url.startswith("sqlite") and not workers.live(ctx.engine):
+    if ctx.settings.database_url.startswith("sqlite") and not workers.list_live(ctx.engine):
         return scan(ctx.settings.data_root)
     return workers.known_datasets(ctx.engine)

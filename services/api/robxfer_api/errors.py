@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
-from robxfer_core.ledger.engine import AWAY, Conflict, Unknown
+from robxfer_core.ledger.engine import DATABASE_UNAVAILABLE, Conflict, NotFound
 from robxfer_core.ledger.paging import BadCursor
 from robxfer_core.spec.errors import SpecError, place, show
 from robxfer_core.spec.wire.base import FieldError, ProblemView
@@ -122,12 +122,12 @@ def add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     app.add_exception_handler(HTTPProblem, lambda request, error: _http_problem(error))
     app.add_exception_handler(SpecError, lambda request, error: _spec_error(error))
-    app.add_exception_handler(Unknown, lambda request, error: problem_response(HTTPProblem(404, str(error))))
+    app.add_exception_handler(NotFound, lambda request, error: problem_response(HTTPProblem(404, str(error))))
     app.add_exception_handler(Conflict, lambda request, error: _conflict(error))
     app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, handle_http)
-    for away in AWAY:
+    for away in DATABASE_UNAVAILABLE:
         app.add_exception_handler(away, lambda request, error: _database_error(error))
     app.add_exception_handler(Unavailable, lambda request, error: _store_error(error))
     app.add_exception_handler(S3Error, lambda request, error: _s3_error(error))

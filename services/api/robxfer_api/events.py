@@ -168,7 +168,7 @@ class EventBroadcaster:
     def _check_tokens(self) -> None:
         """Disconnects subscribers whose token has expired or is revoked."""
         used = {subscriber.token_id for subscriber in list(self.subscribers) if subscriber.token_id}
-        invalid = used - tokens.holding(self._engine, used) if used else used
+        invalid = used - tokens.valid_ids(self._engine, used) if used else used
         if invalid:
             self._call(self._revoke, invalid)
 
@@ -205,7 +205,7 @@ async def event_stream(
     job_ids = frozenset(await run_in_threadpool(experiments.job_ids, engine, caller.project, experiment_id))
     with broadcaster.subscribe(experiment_id, job_ids, caller.token_id) as subscriber:
         await subscriber.joined.wait()
-        state = await run_in_threadpool(experiments.state, engine, caller.project, experiment_id)
+        state = await run_in_threadpool(experiments.get_state, engine, caller.project, experiment_id)
         while past := await run_in_threadpool(events.for_experiment, engine, experiment_id, last_id, PAGE_SIZE):
             for row in past:
                 if subscriber.revoked:

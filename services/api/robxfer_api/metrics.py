@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
 from robxfer_core.ledger import counts, workers
-from robxfer_core.ledger.counts import Ended, Spread, Tally
+from robxfer_core.ledger.counts import AttemptCounter, AttemptTotals, Histogram, TotalsKey
 from robxfer_core.spec.states import AttemptOutcome, JobState
 
 UNSERVED_QUEUES = 100
@@ -18,7 +18,7 @@ OTHER = "other"
 _STATES = (JobState.WAITING, JobState.READY, JobState.RUNNING)
 
 
-def exposition(engine: Engine, tally: Tally) -> bytes:
+def exposition(engine: Engine, tally: AttemptCounter) -> bytes:
     """Renders all metrics in the Prometheus text format 0.0.4.
 
     Args:
@@ -38,13 +38,13 @@ class LedgerCollector(Collector):
     ended attempts come from the tally.
     """
 
-    def __init__(self, engine: Engine, tally: Tally) -> None:
+    def __init__(self, engine: Engine, tally: AttemptCounter) -> None:
         self._engine = engine
         self._tally = tally
 
     def collect(self) -> Iterator[Metric]:
         """Yields every metric family once."""
-        live_workers = workers.live(self._engine)
+        live_workers = workers.list_live(self._engine)
         yield from _queue_metrics(self._engine, live_workers)
         yield _gauge("robxfer_workers", "Live workers.", {(): len(live_workers)})
         yield from _attempt_metrics(self._tally.read(self._engine))
@@ -71,15 +71,15 @@ def _queue_metrics(engine: Engine, live_workers: Sequence[workers.Worker]) -> It
     yield _gauge("robxfer_slots", "Slots of live workers.", {(queue,): n for queue, n in slots.items()}, ("queue",))
 
 
-def _attempt_metrics(ended: Mapping[tuple[str, str, str], Ended]) -> Iterator[Metric]:
+def _attempt_metrics(ended: Mapping[TotalsKey, AttemptTotals]) -> Iterator[Metric]:
     attempts = CounterMetricFamily("robxfer_attempts", "Attempts that have ended.", labels=("kind", "outcome"))
     seconds = CounterMetricFamily(
         "robxfer_attempt_seconds", "Seconds that ended attempts took.", labels=("kind", "outcome")
     )
     for labels, total in _group(ended, "kind", "outcome"):
-        attempts.add_metric(labels, total.n)
+        attempts.add_metric(labels, total.count)
         seconds.add_metric(labels, total.seconds)
-    lost = sum(total.n for (_, _, outcome), total in ended.items() if outcome == AttemptOutcome.LOST)
+    lost = sum(total.count for (_, _, outcome), total in ended.items() if outcome == AttemptOutcome.LOST)
     waits = HistogramMetricFamily(
         "robxfer_wait_seconds", "Seconds from ready to the start of an attempt.", labels=("queue",)
     )
@@ -96,8 +96,8 @@ def _attempt_metrics(ended: Mapping[tuple[str, str, str], Ended]) -> Iterator[Me
 
 
 def _merge_unserved(
-    depth: Mapping[tuple[str, str], int], oldest: Mapping[str, float], served: Collection[str]
-) -> tuple[Mapping[tuple[str, str], int], Mapping[str, float]]:
+    depth: Mapping[tuple[str, JobState], int], oldest: Mapping[str, float], served: Collection[str]
+) -> tuple[Mapping[tuple[str, JobState], int], Mapping[str, float]]:
     """Bounds the number of queue labels: whoever submits a job names its queue, so anyone could add labels.
 
     Args:
@@ -113,7 +113,7 @@ def _merge_unserved(
         jobs[queue] += n
     longest = [queue for queue, _ in jobs.most_common() if queue not in served][:UNSERVED_QUEUES]
     labels = {queue: queue for queue in (*served, *longest)}
-    merged_depth: Counter[tuple[str, str]] = Counter()
+    merged_depth: Counter[tuple[str, JobState]] = Counter()
     for (queue, state), n in depth.items():
         merged_depth[labels.get(queue, OTHER), state] += n
     merged_oldest: dict[str, float] = {}
@@ -123,10 +123,10 @@ def _merge_unserved(
     return merged_depth, merged_oldest
 
 
-def _group(ended: Mapping[tuple[str, str, str], Ended], *labels: str) -> Iterator[tuple[tuple[str, ...], Ended]]:
+def _group(ended: Mapping[TotalsKey, AttemptTotals], *labels: str) -> Iterator[tuple[tuple[str, ...], AttemptTotals]]:
     """Sums ended attempts, given by (kind, queue, outcome), over everything but the labels."""
     positions = [("kind", "queue", "outcome").index(label) for label in labels]
-    groups: defaultdict[tuple[str, ...], list[Ended]] = defaultdict(list)
+    groups: defaultdict[tuple[str, ...], list[AttemptTotals]] = defaultdict(list)
     for key, total in ended.items():
         groups[tuple(key[position] for position in positions)].append(total)
     for values, (first, *others) in groups.items():
@@ -135,9 +135,9 @@ def _group(ended: Mapping[tuple[str, str, str], Ended], *labels: str) -> Iterato
         yield values, first
 
 
-def _buckets(spread: Spread, bounds: Iterable[float]) -> list[tuple[str, float]]:
+def _buckets(histogram: Histogram, bounds: Iterable[float]) -> list[tuple[str, float]]:
     upper = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-    return list(zip(upper, [*spread.within, spread.n], strict=True))
+    return list(zip(upper, [*histogram.buckets, histogram.count], strict=True))
 
 
 def _gauge(

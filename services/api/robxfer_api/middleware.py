@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from robxfer_core.ledger import audit
-from robxfer_core.ledger.engine import AWAY
+from robxfer_core.ledger.engine import DATABASE_UNAVAILABLE
 from robxfer_core.planning.experiment import MAX_BYTES
 from robxfer_core.settings import Settings, is_loopback
 
@@ -108,7 +108,7 @@ class AuthMiddleware:
         except HTTPProblem as problem:
             await problem_response(problem)(scope, receive, send)
             return
-        except AWAY as error:
+        except DATABASE_UNAVAILABLE as error:
             log.warning("the database does not answer", error=str(error).splitlines()[0])
             await problem_response(NO_DATABASE)(scope, receive, send)
             return
@@ -152,12 +152,14 @@ class AuthMiddleware:
         path = request.url.path
         return audit.begin(
             self._engine,
-            (caller.name or "anyone") if caller else "unknown",
+            audit.Actor(
+                (caller.name or "anyone") if caller else "unknown",
+                project_id=caller and caller.project,
+                token_id=caller and caller.token_id,
+                address=client_address(request),
+            ),
             action_name(request.method, path),
             subject_id(path),
-            project_id=caller and caller.project,
-            token_id=caller and caller.token_id,
-            address=client_address(request),
         )
 
     def _end_audit(self, line: int, response: ResponseRecord) -> None:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from robxfer_core.ledger import uploads
 from robxfer_core.ledger.ids import new_id
-from robxfer_core.ledger.uploads import FILE, Upload
+from robxfer_core.ledger.uploads import FILE_NAME, Upload
 
 from .context import ApiContext
 from .errors import PROBLEM_JSON, HTTPProblem, invalid_parameter
@@ -125,7 +125,7 @@ def _store(ctx: ApiContext, project: str, request: UploadRequest, sender: str | 
     try:
         uploads.begin(ctx.engine, project, id, sender)
         try:
-            ctx.store.write(f"{uploads.prefix_of(project, id)}/{FILE}", stream.pieces())
+            ctx.store.write(f"{uploads.prefix_of(project, id)}/{FILE_NAME}", stream.pieces())
             stream.check(request.sha256)
         except BaseException:
             _remove(ctx, project, id)
@@ -210,6 +210,6 @@ def _remove(ctx: ApiContext, project: str, id: str) -> None:
     """Removes the bytes of an upload, then its row."""
     try:
         ctx.store.delete(uploads.prefix_of(project, id))
-        uploads.drop(ctx.engine, id)
+        uploads.delete_row(ctx.engine, id)
     except Exception as error:  # garbage collection will remove it
         log.warning("the upload %s could not be removed: %s", id, error)

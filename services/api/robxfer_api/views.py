@@ -3,7 +3,7 @@
 from sqlalchemy import Engine
 
 from robxfer_core.ledger import artifacts, events, experiments, jobs
-from robxfer_core.ledger.artifacts import Artifact
+from robxfer_core.ledger.artifacts import ArtifactRecord
 from robxfer_core.ledger.events import Event
 from robxfer_core.spec.wire.artifacts import ArtifactView, FileView
 from robxfer_core.spec.wire.base import Page
@@ -18,26 +18,26 @@ def experiment_view(engine: Engine, project: str, id: str) -> ExperimentView:
     """Reads an experiment with its nodes.
 
     Raises:
-        Unknown: The project has no such experiment.
+        NotFound: The project has no such experiment.
     """
     last_event_id = events.last(engine)  # read first: an event written meanwhile may be seen twice, but is not missed
     experiment = experiments.get(engine, project, id)
-    nodes = [_node(member) for member in experiments.jobs_of(engine, id)]
+    nodes = [_node(member) for member in experiments.list_nodes(engine, id)]
     row = dict(experiment_row(experiment))
     return ExperimentView(**row, spec=experiment.spec, nodes=nodes, last_event_id=last_event_id)
 
 
-def experiment_row(experiment: experiments.Summary) -> ExperimentRow:
+def experiment_row(experiment: experiments.ExperimentSummary) -> ExperimentRow:
     """An experiment as it stands in a list."""
     fields = {name: getattr(experiment, name) for name in ExperimentRow.model_fields if name != "project"}
     return ExperimentRow(project=experiment.project_id, **fields)
 
 
-def _node(member: experiments.Member) -> NodeView:
+def _node(member: experiments.NodeRecord) -> NodeView:
     return NodeView.model_validate(vars(member) | {"group": group_of(member.name)})
 
 
-def job_view(job: jobs.Job) -> JobView:
+def job_view(job: jobs.JobRecord) -> JobView:
     """A job with its inputs, its attempts and what it waits for."""
     fields = {name: getattr(job, name) for name in JobView.model_fields}
     return JobView.model_validate(
@@ -50,7 +50,7 @@ def job_view(job: jobs.Job) -> JobView:
     )
 
 
-def artifact_view(artifact: Artifact) -> ArtifactView:
+def artifact_view(artifact: ArtifactRecord) -> ArtifactView:
     """An artifact with the files of its manifest."""
     fields = {name: getattr(artifact, name) for name in ArtifactView.model_fields if name != "files"}
     return ArtifactView(files=[FileView(**file) for file in artifact.manifest["files"]], **fields)

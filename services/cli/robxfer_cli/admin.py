@@ -103,7 +103,7 @@ def list_projects(as_json: Json = False) -> None:
     from robxfer_core.ledger import projects
 
     with _open() as engine:
-        listed = projects.all_projects(engine)
+        listed = projects.list_all(engine)
     if as_json:
         print_json([vars(project) for project in listed])
         return

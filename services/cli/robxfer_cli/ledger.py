@@ -18,7 +18,7 @@ def database_errors() -> Iterator[None]:
     """In the block, what is wrong with the database ends the command with a message and exit status 2 or 4."""
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-    from robxfer_core.ledger.engine import Conflict, Unknown
+    from robxfer_core.ledger.engine import Conflict, NotFound
 
     try:
         yield
@@ -26,7 +26,7 @@ def database_errors() -> Iterator[None]:
         fail(f"ROBXFER_DATABASE_URL: {error}; takes sqlite:///FILE or postgresql+psycopg://...", WRONG)
     except OperationalError as error:
         fail(f"could not reach the database: {error.orig}", UNREACHABLE)
-    except (Unknown, Conflict) as error:
+    except (NotFound, Conflict) as error:
         fail(str(error), WRONG)
 
 

@@ -47,7 +47,7 @@ class Rounds(threading.Thread):
                 self._try(self._sweep, settings)
             soonest = min(beats + settings.heartbeat_s, sweeps + settings.sweep_s)
             self._stopped.wait(max(0.01, soonest - time.monotonic()))
-        self._try(lambda _: workers.gone(self._house.engine, self._id), settings)
+        self._try(lambda _: workers.mark_gone(self._house.engine, self._id), settings)
 
     def report(self) -> None:
         """Say at once that the worker lives and what it can read."""

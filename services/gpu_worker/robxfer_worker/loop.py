@@ -8,7 +8,7 @@ from celery import Celery
 
 from robxfer_core import messaging
 from robxfer_core.ledger import queue
-from robxfer_core.ledger.engine import AWAY
+from robxfer_core.ledger.engine import DATABASE_UNAVAILABLE
 
 from .context import House, Slot
 from .supervisor import supervise
@@ -61,7 +61,7 @@ def work(house: House, worker_id: str, slots: Slots, name: str) -> None:
                 messaging.notify(settings, [name])  # a message wakes one slot: pass it on while there may be more
             supervise(house, claim, slot)
             messaging.notify(settings, queue.sweep(house.engine))  # what the job's end made ready
-    except AWAY as error:
+    except DATABASE_UNAVAILABLE as error:
         log.warning("the slot gives up its turn: the database is away", error=str(error))
     except Exception:
         log.exception("the slot gave up its turn")

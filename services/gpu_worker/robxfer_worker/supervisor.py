@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from robxfer_core.jobs.registry import get_kind
 from robxfer_core.ledger import queue, uploads
 from robxfer_core.ledger.attempts import Fence
-from robxfer_core.ledger.engine import AWAY
+from robxfer_core.ledger.engine import DATABASE_UNAVAILABLE
 from robxfer_core.spec.records import Checkpoint, Manifest
 from robxfer_core.spec.states import AttemptOutcome
 from robxfer_core.storage import ArtifactInfo, Corrupt, Unavailable, fetch_files, publish_folder
@@ -244,10 +244,10 @@ class _Attempt:
         if sha256 is None:
             return
         try:
-            upload = uploads.forget(self.house.engine, self.claim.project_id, sha256)
+            upload = uploads.unlist(self.house.engine, self.claim.project_id, sha256)
             if upload is not None:
                 self.house.store.delete(upload.prefix)
-                uploads.drop(self.house.engine, upload.id)
+                uploads.delete_row(self.house.engine, upload.id)
         except Exception as error:  # garbage collection will
             self.log.warning("an upload could not be removed", error=str(error))
 
@@ -271,7 +271,7 @@ class _Attempt:
             self.lease.check()
             try:
                 held = write()
-            except AWAY as error:
+            except DATABASE_UNAVAILABLE as error:
                 self.log.warning("a write has to wait for the database", error=str(error))
                 time.sleep(RETRY_S)
                 continue

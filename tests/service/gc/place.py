@@ -113,7 +113,7 @@ def sound(place: Place) -> None:
 
 
 def artifact_of(ledger: Any, experiment: str, name: str) -> str:
-    found = {each.name: each.artifact_id for each in experiments.jobs_of(ledger.engine, experiment)}
+    found = {each.name: each.artifact_id for each in experiments.list_nodes(ledger.engine, experiment)}
     return str(found[name])
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert, update
 
 from robxfer_core.ledger import artifacts, experiments, retention
 from robxfer_core.ledger import events as history
-from robxfer_core.ledger.engine import Unknown, now, write
+from robxfer_core.ledger.engine import NotFound, now, write
 from robxfer_core.ledger.tables import experiments as all_experiments
 from robxfer_core.ledger.tables import idempotency, workers
 from robxfer_core.storage import collection
@@ -50,7 +50,7 @@ def test_old_artifacts_go_unless_somebody_may_need_them(place):
     assert [ledger.states(each)[name] for each, name in ((live, "c"), (recent, "d"), (pinned, "p"), (reader, "e"))] == [
         "done"
     ] * 4
-    assert experiments.state(ledger.engine, "default", done) == "done"
+    assert experiments.get_state(ledger.engine, "default", done) == "done"
     again = ledger.submit({"a": (), "b": ("a",)})
     assert ledger.states(again) == {"a": "ready", "b": "waiting"}  # computed again when asked for
     place.work()
@@ -125,7 +125,7 @@ def test_one_who_comes_to_need_an_artifact_while_it_is_evicted(place, comes, mom
         if comes == "pin":
             try:
                 result()
-            except Unknown:  # it came too late, and says so
+            except NotFound:  # it came too late, and says so
                 assert ledger.states(first)["a"] == "cancelled"
             else:
                 assert ledger.states(first)["a"] == "done"

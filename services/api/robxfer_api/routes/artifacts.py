@@ -89,7 +89,7 @@ def get_file(ctx: Ctx, caller: Reader, id: Id, path: str, if_none_match: Annotat
     return StreamingResponse(_verified(ctx, artifact, entry), headers=_headers(entry, file_name, etag))
 
 
-def read_file(ctx: ApiContext, artifact: artifacts.Artifact, path: str) -> bytes:
+def read_file(ctx: ApiContext, artifact: artifacts.ArtifactRecord, path: str) -> bytes:
     """Reads a small file of an artifact.
 
     Raises:
@@ -99,7 +99,7 @@ def read_file(ctx: ApiContext, artifact: artifacts.Artifact, path: str) -> bytes
     return b"".join(_verified(ctx, artifact, entry))
 
 
-def _verified(ctx: ApiContext, artifact: artifacts.Artifact, entry: FileEntry) -> Iterator[bytes]:
+def _verified(ctx: ApiContext, artifact: artifacts.ArtifactRecord, entry: FileEntry) -> Iterator[bytes]:
     """Begins to read a file, and returns its pieces, verified on the way.
 
     Damage in the first piece raises HTTPProblem here; later damage breaks the response off.

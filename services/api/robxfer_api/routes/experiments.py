@@ -37,8 +37,9 @@ def submit(
     ctx: Ctx, caller: Submitter, spec: Spec, response: Response, idempotency_key: IdempotencyKey = None
 ) -> Submitted:
     """Submits a spec to be run. It is validated and planned whole before anything is stored."""
-    once = (idempotency_key, hashlib.sha256(spec.data).hexdigest()) if idempotency_key else None
-    earlier = once and experiments.submitted(ctx.engine, caller.project, once)
+    body_sha256 = hashlib.sha256(spec.data).hexdigest()
+    once = experiments.IdempotencyKey(idempotency_key, body_sha256) if idempotency_key else None
+    earlier = once and experiments.find_submission(ctx.engine, caller.project, once)
     if earlier:  # not planned again: what it names may be gone by now
         submission = experiments.Submission(earlier, created=False, queues_ready=[])
     else:
@@ -65,7 +66,7 @@ def plan_experiment(ctx: Ctx, caller: Reader, spec: Spec) -> PlanView:
 @router.get("")
 def list_experiments(ctx: Ctx, caller: Reader, query: Annotated[ExperimentQuery, Query()]) -> Page[ExperimentRow]:
     """Lists experiments, newest first."""
-    page = experiments.page(ctx.engine, caller.project, **dict(query))
+    page = experiments.page(ctx.engine, caller.project, query)
     return Page(items=[experiment_row(experiment) for experiment in page.items], next=page.next)
 
 
@@ -91,7 +92,7 @@ def retry(ctx: Ctx, caller: Submitter, id: Id) -> ExperimentView:
 
 def _existing(ctx: Ctx, caller: Reader, id: Id) -> str:
     # A stream's response begins before the route's body runs: a 404 has to be found in a dependency.
-    experiments.state(ctx.engine, caller.project, id)
+    experiments.get_state(ctx.engine, caller.project, id)
     return id
 
 
@@ -126,8 +127,8 @@ async def follow(
 )
 def get_report(ctx: Ctx, caller: Reader, id: Id, query: Annotated[ReportQuery, Query()]) -> Response:
     """Returns report.json of the report job; of several report jobs, of the one that `node` names."""
-    experiments.state(ctx.engine, caller.project, id)
-    reports = {member.name: member for member in experiments.jobs_of(ctx.engine, id) if leaves_report(member.kind)}
+    experiments.get_state(ctx.engine, caller.project, id)
+    reports = {member.name: member for member in experiments.list_nodes(ctx.engine, id) if leaves_report(member.kind)}
     if not reports:
         raise HTTPProblem(404, "This experiment has no report job.")
     member = next(iter(reports.values())) if query.node is None and len(reports) == 1 else reports.get(query.node or "")
@@ -140,8 +141,8 @@ def get_report(ctx: Ctx, caller: Reader, id: Id, query: Annotated[ReportQuery, Q
     return Response(read_file(ctx, artifact, "report.json"), media_type="application/json")
 
 
-def _why_not_done(ctx: ApiContext, project: str, member: experiments.Member) -> str:
-    reasons = jobs.job(ctx.engine, project, member.job_id).waiting_for
+def _why_not_done(ctx: ApiContext, project: str, member: experiments.NodeRecord) -> str:
+    reasons = jobs.get(ctx.engine, project, member.job_id).waiting_for
     because = f": {'; '.join(reason.detail for reason in reasons)}" if reasons else ""
     return f"The job {member.name} is {member.state}{because}."
 
@@ -149,9 +150,9 @@ def _why_not_done(ctx: ApiContext, project: str, member: experiments.Member) -> 
 def _cost(ctx: ApiContext, plan: Plan, states: dict[str, JobState]) -> Cost:
     """Estimates what the jobs of a plan that are not done will take, from attempts that have succeeded."""
     queues = {node.running.full_queue for node in plan.nodes}
-    slots = sum(worker.slots for worker in workers.live(ctx.engine) if queues & set(worker.queues))
+    slots = sum(worker.slots for worker in workers.list_live(ctx.engine) if queues & set(worker.queues))
     measured = {
-        (kind, queue): Throughput(total.flops, total.seconds, total.n)
+        (kind, queue): Throughput(total.flops, total.seconds, total.count)
         for (kind, queue, outcome), total in ctx.tally.read(ctx.engine).items()
         if outcome == AttemptOutcome.SUCCEEDED
     }

@@ -24,6 +24,6 @@ def list_workers(ctx: Ctx, caller: Reader) -> Page[WorkerView]:
             state=worker.state,
             seen_at=worker.seen_at,
         )
-        for worker in workers.live(ctx.engine)
+        for worker in workers.list_live(ctx.engine)
     ]
     return Page(items=items)
