@@ -9,12 +9,16 @@ import pytest
 from pyarrow import parquet
 from scipy import stats
 
-from robxfer_core.jobs.compute import compute
+from robxfer_core.jobs.compute import compute, result_json
+from robxfer_core.jobs.results import DatasetResult, DatasetSummary, Result, TaskSummary
 from robxfer_core.jobs.run import Input, Inputs, LocalRun
+from robxfer_core.jobs.transfer import Candidate, Curve, Rates, TransferResult, TunedHead
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
 from robxfer_core.reports.base import BadStudy
 from robxfer_core.reports.which_eps.best import with_the_best
+from robxfer_core.spec.fields import Arch, ThreatModel
 
+from .cards import model_card
 from .synthetic import pack
 
 LEVELS = (0.0, 0.25, 0.5, 1.0, 3.0)
@@ -114,8 +118,8 @@ class Planted:
         training = {"arch": {"name": "cnn", "width": 0.75}, "epochs": 15, "holdout": 0.0, "attack": {"steps": 2}}
         given: dict[str, Any] = {"title": "Which <eps>?", "target": "t & t", "amounts": amounts, "heads": {"epochs": 5}}
         if trained:
-            data = {"name": "s", "classes": 5, "shape": [1, 8, 8], "n_train": 200, "n_test": 50}
-            given |= {"training": training, "source_data": [self._put("source_data", {"data": data})]}
+            data = DatasetSummary(name="s", variant="standard", classes=5, shape=(1, 8, 8), n_train=200, n_test=50)
+            given |= {"training": training, "source_data": [self._put("source_data", DatasetResult(data=data))]}
         self.spec = WhichEpsReport.model_validate(given)
 
     def report(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path]:
@@ -123,41 +127,52 @@ class Planted:
         compute("which_eps_report", self.spec.params(), Inputs(self.inputs), run)
         return *(json.loads((run.out / name).read_text()) for name in ("report.json", "result.json")), run.out
 
-    def _put(self, field: str, result: dict[str, Any]) -> str:
+    def _put(self, field: str, result: Result) -> str:
         items = self.inputs.setdefault(field, [])
         key = f"{field}-{len(items)}".replace(".", "-")
         path = self.folder / key
         path.mkdir(parents=True)
-        (path / "result.json").write_text(json.dumps(result))
+        (path / "result.json").write_bytes(result_json(result))
         items.append(Input(path, key))
         return key
 
-    def _transfer(self, eps: float, seed: int, correct: np.ndarray, accuracy: float, **model: Any) -> dict[str, Any]:
-        card = {
-            "arch": {"name": "cnn", "width": 0.75, "input_size": None},
+    def _transfer(self, eps: float, seed: int, correct: np.ndarray, accuracy: float, **model: Any) -> TransferResult:
+        given = {
+            "arch": Arch(name="cnn", width=0.75),
             "classes": 5,
-            "channels": 1,
-            "input_size": 8,
-            "representation": 48,
-            "threat": {"norm": "l2", "eps": eps},
+            "threat": ThreatModel(norm="l2", eps=eps),
             "seed": seed if self.epochs else 0,
             "epochs": self.epochs,
             "name": f"cnn.l2_eps{eps:g}",
         }
-        tuned = {"lr": 0.1, "weight_decay": 0.0}
-        return {
-            "model": card | model,
-            "data": {"name": "t", "variant": "standard", "n_train": 300, "n_test": len(correct), "classes": 5},
-            "seed": seed,
-            "curves": [{"n": 300}],
-            "tuned": {
-                "best": tuned,
-                "validation": accuracy,
-                "test": accuracy,
-                "correct": pack(correct),
-                "table": [tuned, {"lr": 1.0, "weight_decay": 0.0}],
-            },
-        }
+        packed, flat = pack(correct), {"validation": accuracy, "weight_decay": 0.0}
+        curve = Curve(
+            n=300,
+            standardised=False,
+            train_loss=[0.1],
+            test=[accuracy],
+            mean_per_class=accuracy,
+            correct_first=packed,
+            correct_last=packed,
+        )
+        return TransferResult(
+            model=model_card(**given | model),
+            data=TaskSummary(name="t", variant="standard", n_train=300, n_test=len(correct), classes=5),
+            regime="fixed_feature",
+            unfrozen_blocks=0,
+            curves=[curve],
+            asymptote={},
+            tuned=TunedHead(
+                best=Rates(lr=0.1, weight_decay=0.0),
+                validation=accuracy,
+                test=accuracy,
+                mean_per_class=accuracy,
+                correct=packed,
+                table=[Candidate(lr=0.1, **flat), Candidate(lr=1.0, **flat)],
+            ),
+            robust=None,
+            seed=seed,
+        )
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,19 @@
 """The job `which_eps_report`: from heads on every model of a family to an answer, its figure and its page."""
 
-from typing import Any
-
 from robxfer_core.jobs.run import Inputs, Run
-from robxfer_core.jobs.which_eps_report import WhichEpsReport
+from robxfer_core.jobs.which_eps_report import WhichEpsReport, WhichEpsReportResult
 from robxfer_core.reports.plotting import png, svg
 from robxfer_core.reports.report_json import write_report
 
 from .collect import collect
-from .cost import costs
+from .costs import costs
 from .figure import draw
-from .html import page
+from .page import page
 from .summary import summarise
 from .table import write_results
 
 
-def report(spec: WhichEpsReport, inputs: Inputs, run: Run) -> dict[str, Any]:
+def report(spec: WhichEpsReport, inputs: Inputs, run: Run) -> WhichEpsReportResult:
     """Write report.json, figure.png, figure.svg, report.html and results.parquet; return headline and table.
 
     The same inputs give the same bytes. Raises BadStudy where the results do not make a study.
@@ -31,4 +29,4 @@ def report(spec: WhichEpsReport, inputs: Inputs, run: Run) -> dict[str, Any]:
     run.progress(2, 3, "parts")
     (run.out / "report.html").write_text(page(summary, drawn), encoding="utf-8")
     run.progress(3, 3, "parts")
-    return {name: summary[name] for name in ("title", "headline", "table", "few_shot_differs", "cost")}
+    return WhichEpsReportResult.model_validate({name: summary[name] for name in WhichEpsReportResult.model_fields})

@@ -1,13 +1,13 @@
 """The results of a `which_eps` study, read into arrays: levels x seeds x test images, for each amount."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from robxfer_core.jobs.results import ModelCard, Norm, TaskSummary
 from robxfer_core.jobs.run import Inputs
+from robxfer_core.jobs.transfer import Rates, TransferResult
 from robxfer_core.jobs.which_eps_report import WhichEpsReport
 from robxfer_core.reports.base import BadStudy
 from robxfer_core.reports.outcomes import Bits, unpack
@@ -18,18 +18,19 @@ from robxfer_core.reports.stats import Floats
 class Head:
     """The tuned head on one model's representation."""
 
-    model: dict[str, Any]
+    model: ModelCard
     """The model's card."""
     seed: int
-    data: dict[str, Any]
-    """Of the target: name, n_train, n_test, classes."""
+    data: TaskSummary
+    """The target."""
     n: int
     """Training images that it learnt from, those it was tuned on included."""
     validation: float
     """Accuracy on the images that it was tuned on, when it had not learnt from them."""
     correct: Bits
     """Which test images it classifies right, [n_test]."""
-    tuned: dict[str, Any]
+    tuned: Rates
+    """Its learning rate and weight decay."""
     at_edge: bool
     """Its learning rate is the smallest or the largest that was tried."""
     key: str
@@ -37,12 +38,12 @@ class Head:
 
     @property
     def eps(self) -> float:
-        return float(self.model["threat"]["eps"])
+        return self.model.threat.eps
 
     @property
     def random(self) -> bool:
         """The model is a network at its random start."""
-        return self.model["epochs"] == 0
+        return self.model.is_random
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Family:
 
     eps: tuple[float, ...]
     seeds: tuple[int, ...]
-    norm: str
+    norm: Norm
     trained_here: bool
     """Each seed has a family of its own; else seeds are few-shot draws and heads on the same checkpoints."""
     amounts: tuple[Amount, ...]
@@ -105,38 +106,38 @@ def collect(spec: WhichEpsReport, inputs: Inputs) -> Family:
     every = [head for amount in amounts for row in amount.heads for head in row]
     if len({len(head.correct) for head in every}) > 1:
         raise BadStudy("heads tested on different images; takes one target")
-    norms = {head.model["threat"]["norm"] for head in every if head.eps > 0}
+    norms = {head.model.threat.norm for head in every if head.eps > 0}
     if len(norms) > 1:
         raise BadStudy(f"models of the norms {sorted(norms)}; takes one")
-    trained = all(head.model["epochs"] is not None for head in every)
+    trained = not any(head.model.is_published for head in every)
     return Family(eps, seeds, norms.pop() if norms else "l2", trained, tuple(amounts))
 
 
 def _heads(inputs: Inputs, field: str) -> list[Head]:
-    found = []
+    heads = []
     for item in inputs.all(field):
-        result = json.loads((item.path / "result.json").read_bytes())
-        tuned = result["tuned"]
+        result = TransferResult.read(item.path)
+        tuned = result.tuned
         if tuned is None:
             raise BadStudy(f"{item.key} has no tuned head; takes transfers with `tune_lr`")
-        rates = [row["lr"] for row in tuned["table"]]
+        rates = [candidate.lr for candidate in tuned.table]
         head = Head(
-            model=result["model"],
-            seed=result["seed"],
-            data=result["data"],
-            n=max(curve["n"] for curve in result["curves"]),
-            validation=tuned["validation"],
-            correct=unpack(tuned["correct"], result["data"]["n_test"]),
-            tuned=tuned["best"],
-            at_edge=len(set(rates)) > 1 and tuned["best"]["lr"] in (min(rates), max(rates)),
+            model=result.model,
+            seed=result.seed,
+            data=result.data,
+            n=result.n_train,
+            validation=tuned.validation,
+            correct=unpack(tuned.correct, result.data.n_test),
+            tuned=tuned.best,
+            at_edge=len(set(rates)) > 1 and tuned.best.lr in (min(rates), max(rates)),
             key=item.key,
         )
-        found.append(head)
-    return found
+        heads.append(head)
+    return heads
 
 
 def _one(heads: Sequence[Head], eps: float, seed: int) -> Head:
-    found = [head for head in heads if not head.random and (head.eps, head.seed) == (eps, seed)]
-    if len(found) != 1:
-        raise BadStudy(f"{len(found)} heads on a model of eps {eps:g} with seed {seed}; takes 1")
-    return found[0]
+    matching = [head for head in heads if not head.random and (head.eps, head.seed) == (eps, seed)]
+    if len(matching) != 1:
+        raise BadStudy(f"{len(matching)} heads on a model of eps {eps:g} with seed {seed}; takes 1")
+    return matching[0]

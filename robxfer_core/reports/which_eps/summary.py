@@ -65,7 +65,7 @@ def _amount(amount: Amount, family: Family, spec: WhichEpsReport, alpha: float) 
         rows.append(
             {
                 "eps": eps,
-                "model": amount.heads[index][0].model["name"],
+                "model": amount.heads[index][0].model.name,
                 "validation": float(validation[index]),
                 "accuracy": bounds(difference(correct[index]), alpha),
                 "by_seed": correct[index].mean(-1).tolist(),

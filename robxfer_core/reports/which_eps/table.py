@@ -38,14 +38,14 @@ def _rows(target: str, family: Family) -> Iterator[dict[str, Any]]:
             yield {
                 "job_key": head.key,
                 "target": target,
-                "model": head.model["name"],
+                "model": head.model.name,
                 "eps": head.eps,
                 "random_init": head.random,
                 "seed": head.seed,
                 "images_per_class": amount.images_per_class,
                 "n": head.n,
-                "lr": head.tuned["lr"],
-                "weight_decay": head.tuned["weight_decay"],
+                "lr": head.tuned.lr,
+                "weight_decay": head.tuned.weight_decay,
                 "validation": head.validation,
                 "accuracy": float(head.correct.mean()),
             }
