@@ -39,13 +39,27 @@ class Verdict:
 
 
 def target_p(difference: Estimate, margin: float) -> float:
-    """p of the hypothesis that no difference lies beyond the margin: 2 m times the least one-sided p of m levels."""
+    """The p of a target: 2 m times the least one-sided p of its m levels, at most 1.
+
+    Args:
+        difference: Differences of the levels to eps 0, [level].
+        margin: Differences up to this count as none.
+
+    Returns:
+        p of the hypothesis that no difference lies beyond the margin.
+    """
     least = np.minimum(difference.p_above(margin), difference.p_below(-margin)).min()
     return float(min(1.0, 2 * difference.mean.size * least))
 
 
 def word(low: np.ndarray, high: np.ndarray, margin: float) -> Word:
-    """The table of verdicts, for the bounds of the differences at every level; NaN bounds show nothing."""
+    """The verdict that intervals allow.
+
+    Args:
+        low: Lower ends of the intervals of the differences, [level]; NaN where there is none, which shows nothing.
+        high: Their upper ends, [level].
+        margin: Differences up to this count as none.
+    """
     up, down = bool((low > margin).any()), bool((high < -margin).any())
     if up and down:
         return "mixed"
@@ -57,25 +71,33 @@ def word(low: np.ndarray, high: np.ndarray, margin: float) -> Word:
 
 
 def verdicts_of(differences: Sequence[Estimate], margin: float = 0.01, confidence: float = 0.95) -> list[Verdict]:
-    """Verdicts on the targets of one variant, each from the differences of its levels to eps 0.
+    """Verdicts on the targets of one variant, from the differences of their levels to eps 0.
 
-    How the intervals and Holm go together: the p of a target is at most alpha exactly where one of its simultaneous
-    1 - alpha intervals lies wholly beyond the margin. Holm over the targets gives each an alpha of its own
-    (`holm_levels`), its intervals are drawn at that level, and the table is read off them. So what is printed is what
-    decided, and the chance that any target is called helps, hinders or mixed where none of its differences is beyond
-    the margin is at most 1 - confidence over all targets; likewise for a false no_difference. With one target it is the
-    plain interval.
+    The p of a target is at most alpha exactly where one of its simultaneous 1 - alpha intervals lies wholly beyond the
+    margin. Holm's procedure over the targets gives every target an alpha of its own (`holm_levels`). Its intervals are
+    computed at that alpha, and the verdict is read off them: what is printed is what decided. The chance that any
+    target is called helps, hinders or mixed where none of its differences is beyond the margin is at most
+    1 - confidence over all targets. The same holds for a false no_difference. With one target it is the plain interval.
+
     A target with one seed has no interval: it is not_shown, and counts among Holm's hypotheses with p = 1.
+
+    Args:
+        differences: Of every target, the differences of its levels to eps 0, [level].
+        margin: Differences of accuracy up to this count as none.
+        confidence: Over all targets.
+
+    Returns:
+        The verdicts, in the order of the targets.
     """
     if not differences:
         return []
     alpha = 1 - confidence
-    p = np.array([target_p(each, margin) if each.df else 1.0 for each in differences])
+    p = np.array([target_p(difference, margin) if difference.df else 1.0 for difference in differences])
     adjusted, levels = holm(p), holm_levels(p, alpha)
-    return [_one(*each, margin) for each in zip(differences, p, adjusted, levels, strict=True)]
+    return [_verdict(*target, margin) for target in zip(differences, p, adjusted, levels, strict=True)]
 
 
-def _one(difference: Estimate, p: float, p_holm: float, alpha: float, margin: float) -> Verdict:
+def _verdict(difference: Estimate, p: float, p_holm: float, alpha: float, margin: float) -> Verdict:
     if not difference.df:
         nothing = (np.nan,) * difference.mean.size
         return Verdict("not_shown", None, nothing, nothing, None, None, float(alpha), None)
