@@ -78,7 +78,7 @@ def test_a_spec_that_shares_its_sources_reuses_them(ran: tuple[Path, subprocess.
     assert done.returncode == 0, done.stdout + done.stderr
     new = {kind: count - before[kind] for kind, count in counted(folder).items()}
     heads = plan["counts"]["transfer"]["jobs"]
-    assert new == {**dict.fromkeys(new, 0), "transfer": heads, "report": 1}
+    assert new == {**dict.fromkeys(new, 0), "transfer": heads, "transfer_gap_report": 1}
 
 
 def test_lists_and_shows_without_a_worker(ran: tuple[Path, subprocess.CompletedProcess[str]]):
