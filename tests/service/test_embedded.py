@@ -87,7 +87,7 @@ def test_lists_and_shows_without_a_worker(ran: tuple[Path, subprocess.CompletedP
     experiment = json.loads(listed.stdout)["items"][-1]
     assert experiment["state"] == "done"
     shown = json.loads(robxfer(folder, "show", experiment["id"], "--json").stdout)
-    report = next(node for node in shown["nodes"] if node["kind"] == "report")
+    report = next(node for node in shown["nodes"] if node["kind"] == "transfer_gap_report")
     pulled = robxfer(folder, "pull", report["artifact_id"], "pulled")
     assert pulled.returncode == 0, pulled.stderr
     assert (folder / "pulled" / "report.html").read_bytes() == (folder / "out" / "report.html").read_bytes()
